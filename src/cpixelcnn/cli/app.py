@@ -1,0 +1,103 @@
+"""The `cpixelcnn` command: its six sub-commands, and what becomes of errors. Importing this does not import torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from cpixelcnn import __version__
+from cpixelcnn.cli import console
+from cpixelcnn.cli.bpd import bpd
+from cpixelcnn.cli.classify import classify
+from cpixelcnn.cli.evaluate import evaluate
+from cpixelcnn.cli.fid import fid
+from cpixelcnn.cli.sample import sample
+from cpixelcnn.cli.train import train
+from cpixelcnn.errors import CpixelcnnError
+
+DEBUG_VARIABLE = "CPIXELCNN_DEBUG"
+
+app = typer.Typer(
+    name="cpixelcnn",
+    help="Class-conditional PixelCNN++: train it, classify and score images with it, sample from it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+)
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("classify")(classify)
+app.command("sample")(sample)
+app.command("fid")(fid)
+app.command("bpd")(bpd)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cpixelcnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None: ...
+
+
+def main() -> None:
+    """Run the command line; every error becomes one sentence on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a character that the locale lacks must not end the work
+    code = _run()
+    if code and "--json" in sys.argv and not console.json_written:
+        console.write_json({"error": _last_error or "see stderr", "exit_code": code})
+    _flush_or_forget()
+    sys.exit(code)
+
+
+_last_error = ""
+
+
+def _run() -> int:
+    try:
+        app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except CpixelcnnError as error:
+        return _failed(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        return 0  # whoever read our output has seen enough
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        if type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+            return _failed("out of memory; pass a smaller --batch-size (checkpoints are intact)", 1)
+        reason = str(error).strip().split("\n")[0]
+        return _failed(
+            f"internal error: {type(error).__name__}: {reason} (set {DEBUG_VARIABLE}=1 for the traceback)", 1
+        )
+    return 0
+
+
+def _failed(message: str, code: int) -> int:
+    global _last_error
+    _last_error = message
+    console.tell(f"error: {message}" if code < 128 else message, style="red" if code < 128 else None)
+    return code
+
+
+def _flush_or_forget() -> None:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what the interpreter flushes at exit must not fail again)

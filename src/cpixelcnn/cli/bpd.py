@@ -1,0 +1,50 @@
+"""`cpixelcnn bpd`."""
+
+from __future__ import annotations
+
+from cpixelcnn.cli import console
+from cpixelcnn.cli import options as o
+from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior
+
+
+def bpd(
+    model: o.Model = None,
+    raw_weights: o.RawWeights = False,
+    split: o.Split = "auto",
+    dataset: o.Dataset = None,
+    data_dir: o.DataDir = None,
+    skip_bad: o.SkipBad = None,
+    download: o.Download = False,
+    prior: o.Prior = "uniform",
+    batch_size: o.BatchSizeForInference = 64,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Bits per dimension of a split: given the class, and marginal over the classes."""
+    from cpixelcnn.inference.density import bits_per_dim
+
+    chosen_prior = parse_prior(prior)
+    loaded = load_model(model, device, raw_weights=raw_weights)
+    config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
+    images = load_images(config, split, loaded, download=download)
+    with console.activity("scoring") as progress:
+        density = bits_per_dim(
+            loaded.model, images.images, images.labels, prior=chosen_prior, batch_size=batch_size, progress=progress
+        )
+    if json:
+        console.write_json(
+            {
+                "model": str(loaded.path),
+                "dataset": images.name,
+                "split": images.split,
+                "bpd": density.bpd,
+                "bpd_marginal": density.bpd_marginal,
+                "stderr": density.stderr,
+                "n_images": density.n_images,
+            }
+        )
+        return
+    from cpixelcnn.report.tables import density_rows, facts
+
+    rows = [("images", str(density.n_images)), *density_rows(density)]
+    console.show(facts(f"{images.name}, {images.split} split", rows))

@@ -1,0 +1,99 @@
+"""Talking to people and to scripts: results on stdout, all else on stderr, and output never stops the work."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cpixelcnn import progress as library_progress
+
+PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
+
+json_written = False
+
+
+def stdout() -> Console:
+    """The console of results."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def stderr() -> Console:
+    """The console of everything else."""
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def tell(text: str, *, style: str | None = None) -> None:
+    """A line for people on stderr; brackets in it are printed as they are."""
+    with suppress(OSError, ValueError):  # a closed stderr must not end the work
+        stderr().print(escape(text), style=style)
+
+
+def warn(text: str) -> None:
+    """A warning on stderr."""
+    tell(f"warning: {text}", style="yellow")
+
+
+def show(*renderables: RenderableType) -> None:
+    """Results for people on stdout; a reader who has gone away (`| head`) is no error."""
+    with suppress(OSError, ValueError):
+        stdout().print(*renderables, sep="\n")
+
+
+def write_json(document: dict[str, Any]) -> None:
+    """The one JSON document on stdout; refuses NaN and a second document."""
+    global json_written
+    assert not json_written, "stdout holds one document already"
+    json_written = True
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def activity(name: str, unit: str = "images") -> Iterator[library_progress.Progress]:
+    """Show the progress of one piece of work on stderr: a bar on a terminal, a line now and then elsewhere."""
+    if not stderr().is_terminal:
+        yield PlainProgress(name)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=stderr(), transient=True, expand=True) as bar:
+        task = bar.add_task(escape(name), total=None)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield report
+
+
+class PlainProgress:
+    """Progress as lines, at most one each `PLAIN_INTERVAL` seconds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.started = self.last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.last >= PLAIN_INTERVAL and done < total:
+            self.last = now
+            remaining = (now - self.started) * (total - done) / max(done, 1)
+            tell(f"{self.name}: {100 * done // total} %, {duration(remaining)} to go")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

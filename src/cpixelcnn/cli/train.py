@@ -1,0 +1,183 @@
+"""`cpixelcnn train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cpixelcnn.cli import console
+from cpixelcnn.cli import options as o
+from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
+from cpixelcnn.presets import PRESETS
+
+if TYPE_CHECKING:
+    import torch
+
+    from cpixelcnn.inference.evaluation import Evaluation
+    from cpixelcnn.training.loop import TrainResult
+    from cpixelcnn.training.plan import Plan, Request
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset", help=f"A whole configuration: {', '.join(PRESETS)} (tiny unless given).", show_default=False
+    ),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        "-r",
+        help="auto: go on in --out, or in the newest run, where there is a checkpoint; or the path of a run.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
+
+
+def train(
+    preset: Preset = None,
+    nr_resnets: o.NrResnets = None,
+    nr_filters: o.NrFilters = None,
+    nr_logistic_mix: o.NrLogisticMix = None,
+    early_fusion: o.EarlyFusion = None,
+    film: o.Film = None,
+    class_embedding_dim: o.ClassEmbeddingDim = None,
+    dropout: o.Dropout = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.Lr = None,
+    lr_decay: o.LrDecay = None,
+    beta1: o.Beta1 = None,
+    beta2: o.Beta2 = None,
+    clip_grad_norm: o.ClipGradNorm = None,
+    ema_decay: o.EmaDecay = None,
+    horizontal_flip: o.HorizontalFlip = None,
+    precision: o.Precision = None,
+    seed: o.TrainSeed = None,
+    eval_interval: o.EvalInterval = None,
+    eval_images: o.EvalImages = None,
+    sample_interval: o.SampleInterval = None,
+    save_interval: o.SaveInterval = None,
+    max_bad_steps: o.MaxBadSteps = None,
+    dataset: o.Dataset = None,
+    data_dir: o.DataDir = None,
+    image_size: o.ImageSize = None,
+    train_size: o.TrainSize = None,
+    validation_fraction: o.ValidationFraction = None,
+    split_seed: o.SplitSeed = None,
+    skip_bad: o.SkipBad = None,
+    download: o.Download = False,
+    out: o.Out = None,
+    resume: Resume = None,
+    dry_run: DryRun = False,
+    device: o.Device = "auto",
+) -> None:
+    """Train a model, by default a small one on the embedded images; Ctrl-C saves and --resume goes on."""
+    flags = dict(locals())
+    from cpixelcnn.device import choose_device
+    from cpixelcnn.training.plan import make_plan
+
+    chosen = choose_device(device)
+    plan = make_plan(_request(flags, preset), out=out, resume=resume)
+    for warning in plan.warnings:
+        console.warn(warning)
+    if dry_run:
+        _print_dry_run(plan, chosen.device)
+        return
+    console.tell(f"device     {chosen.device} ({chosen.reason})")
+    if plan.finished:
+        console.tell(f"{plan.run} is finished ({plan.config.train.epochs} epochs); pass a larger --epochs to go on")
+        return
+    result = _train(plan, chosen.device, download)
+    _show_result(plan, result, *_evaluate_held_out(plan, result, chosen.device, download))
+
+
+def _request(flags: dict[str, Any], preset: str | None) -> Request:
+    """The fields that were given on the command line, sorted into their configurations."""
+    from cpixelcnn.training.plan import Request
+
+    def given(config: type) -> dict[str, Any]:
+        names = [f.name for f in dataclasses.fields(config)]
+        return {name: flags[name] for name in names if flags.get(name) is not None}
+
+    request = Request(given(ModelConfig), given(DataConfig), given(TrainConfig))
+    return request.with_preset(preset) if preset else request
+
+
+def _print_dry_run(plan: Plan, device: torch.device) -> None:
+    from rich.markup import escape
+
+    document = plan.config.to_json()
+    for decided_by_images in ("classes", "class_counts", "image_channels", "image_height", "image_width"):
+        if plan.checkpoint is None:
+            del document["model"][decided_by_images]
+    document |= {
+        "run": str(plan.run),
+        "resume": str(plan.checkpoint) if plan.checkpoint else None,
+        "device": str(device),
+    }
+    console.show(escape(json.dumps(document, indent=2)))
+
+
+def _train(plan: Plan, device: torch.device, download: bool) -> TrainResult:
+    from cpixelcnn.cli.training_display import TrainingDisplay
+    from cpixelcnn.data.registry import load_split
+    from cpixelcnn.training import loop
+    from cpixelcnn.training.plan import complete
+    from cpixelcnn.training.signals import StopRequest, stop_on_signals
+
+    with console.activity("reading images") as progress:
+        train_set, validation_set = (
+            load_split(plan.config.data, split, download=download, progress=progress)
+            for split in ("train", "validation")
+        )
+    skipped = train_set.nr_skipped + validation_set.nr_skipped
+    if skipped:
+        console.warn(f"{skipped} images that cannot be read were left out")
+    if validation_set.origin:
+        console.tell(f"split      {validation_set.origin}")
+    config = plan.config if plan.checkpoint else complete(plan.config, train_set)
+    stop = StopRequest()
+    with stop_on_signals(stop), TrainingDisplay() as display:
+        return loop.train(
+            config,
+            train_set,
+            validation_set,
+            plan.run,
+            device=device,
+            checkpoint=plan.checkpoint,
+            listener=display,
+            stop=stop,
+        )
+
+
+def _evaluate_held_out(
+    plan: Plan, result: TrainResult, device: torch.device, download: bool
+) -> tuple[str, Evaluation | None]:
+    """The best checkpoint on the test split, which nothing was chosen by; None where that split has no labels."""
+    from cpixelcnn.data.registry import load_split
+    from cpixelcnn.errors import DataError
+    from cpixelcnn.inference.evaluation import evaluate
+    from cpixelcnn.inference.loading import load
+
+    try:
+        test_set = load_split(plan.config.data, "test", download=download)
+    except DataError as error:
+        console.warn(f"no test figures: {error}")
+        return "", None
+    if not test_set.labelled:
+        return "", None
+    model = load(result.run, device=device)
+    with console.activity("test split") as progress:
+        return f"test ({len(test_set)} images)", evaluate(model, test_set, progress=progress)
+
+
+def _show_result(plan: Plan, result: TrainResult, held_out: str, evaluation: Evaluation | None) -> None:
+    from cpixelcnn.report.tables import training_table
+
+    console.show(training_table(result, held_out, evaluation))
+    console.tell(f"next: cpixelcnn sample --model {plan.run}   or   cpixelcnn eval --model {plan.run}")

@@ -1,0 +1,206 @@
+"""Configuration: frozen dataclasses for the model, the data and the training; to and from JSON.
+
+The help text of a command-line option is the documentation of its field here, so that the two cannot drift apart.
+Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from cpixelcnn.errors import ConfigError
+
+FORMAT_VERSION = 1
+
+
+def documented(default: Any, text: str) -> Any:
+    """A dataclass field with its one-sentence documentation, which is also the help of its option."""
+    return field(default=default, metadata={"help": text})
+
+
+def field_help(config: type, name: str) -> str:
+    """The documentation of one field of a configuration."""
+    return str(config.__dataclass_fields__[name].metadata["help"])  # type: ignore[attr-defined]
+
+
+class _Config:
+    """What the configurations share: a strict conversion from and to plain JSON types."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON types."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The configuration of these fields; an unknown field is an error, a missing one takes its default."""
+        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            raise ConfigError(
+                f"the configuration has fields unknown to this version ({', '.join(unknown)}); upgrade cpixelcnn"
+            )
+        kinds = {name: f.default for name, f in fields.items()}
+        for name, value in values.items():
+            expected: Any = (int, float) if isinstance(kinds[name], float) else type(kinds[name])
+            expected = (list, tuple) if isinstance(kinds[name], tuple) else expected
+            if kinds[name] is not None and not isinstance(value, expected):
+                raise ConfigError(f"the configuration field {name} cannot be {value!r}")
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+def _require(condition: bool, flag: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ConfigError(f"{flag} must be {rule}, but is {value}")
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Config):
+    """Architecture of a model, and what its labels mean."""
+
+    nr_resnets: int = documented(1, "Gated residual blocks per stream and level.")
+    nr_filters: int = documented(40, "Channels of the hidden layers.")
+    nr_logistic_mix: int = documented(5, "Logistics in the mixture of each pixel.")
+    early_fusion: str = documented(
+        "vector", "How the class enters at the input: vector (one number a channel), template (an image) or none."
+    )
+    film: str = documented("linear", "How the class modulates every block: linear, mlp (two layers with tanh) or none.")
+    class_embedding_dim: int = documented(32, "Size of the class embedding that FiLM reads.")
+    dropout: float = documented(0.5, "Probability of dropping an activation inside a block.")
+    image_channels: int = documented(3, "Channels of an image: 3 (RGB) or 1 (grey).")
+    image_height: int = documented(32, "Rows of an image.")
+    image_width: int = documented(32, "Columns of an image.")
+    classes: tuple[str, ...] = documented((), "Names of the classes, in the order of their labels.")
+    class_counts: tuple[int, ...] = documented((), "Training images of each class, for the prior of that name.")
+
+    def __post_init__(self) -> None:
+        _require(self.nr_resnets >= 1, "--nr-resnets", self.nr_resnets, "1 or more")
+        _require(self.nr_filters >= 1, "--nr-filters", self.nr_filters, "1 or more")
+        _require(self.nr_logistic_mix >= 1, "--nr-logistic-mix", self.nr_logistic_mix, "1 or more")
+        fusions = ("vector", "template", "none")
+        _require(self.early_fusion in fusions, "--early-fusion", repr(self.early_fusion), "vector, template or none")
+        _require(self.film in ("linear", "mlp", "none"), "--film", repr(self.film), "linear, mlp or none")
+        _require(self.class_embedding_dim >= 1, "--class-embedding-dim", self.class_embedding_dim, "1 or more")
+        _require(0 <= self.dropout < 1, "--dropout", self.dropout, "at least 0 and less than 1")
+        _require(self.image_channels in (1, 3), "the number of image channels", self.image_channels, "1 or 3")
+        size = min(self.image_height, self.image_width)
+        _require(size >= 1, "--image-size", size, "1 or more")
+        _require(not self.conditional or self.nr_classes >= 1, "the number of classes", 0, "1 or more")
+
+    @property
+    def nr_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the class enters the network at all."""
+        return self.early_fusion != "none" or self.film != "none"
+
+    @property
+    def nr_dimensions(self) -> int:
+        """Numbers in an image, C x H x W: the D of bits per dimension."""
+        return self.image_channels * self.image_height * self.image_width
+
+
+@dataclass(frozen=True)
+class DataConfig(_Config):
+    """Which images, and how they are read."""
+
+    dataset: str = documented(
+        "embedded", "embedded, cpen455, cifar10, cifar100, mnist, fashion-mnist, or folder (one sub-folder per class)."
+    )
+    data_dir: str | None = documented(None, "Where the data set lies (all but the embedded one).")
+    image_size: int | None = documented(None, "Height and width to resize to; the data set's usual size unless given.")
+    train_size: int = documented(4000, "Training images to draw of the embedded data set.")
+    validation_fraction: float = documented(
+        0.1, "Share of the training images held out for validation, where the data set has no such split."
+    )
+    split_seed: int = documented(0, "Seed of that split, and of the embedded data set.")
+    skip_bad: bool = documented(False, "Leave out images that cannot be read, and count them, rather than stop.")
+
+    def __post_init__(self) -> None:
+        _require(0 < self.validation_fraction < 1, "--validation-fraction", self.validation_fraction, "between 0 and 1")
+        _require(self.train_size >= 4, "--train-size", self.train_size, "4 or more")
+        _require(self.image_size is None or self.image_size >= 1, "--image-size", self.image_size, "1 or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Config):
+    """How a model is trained."""
+
+    epochs: int = documented(10, "Passes over the training images.")
+    batch_size: int = documented(16, "Images in a step.")
+    lr: float = documented(1e-3, "Learning rate of Adam.")
+    lr_decay: float = documented(0.999995, "Factor of the learning rate at every step.")
+    beta1: float = documented(0.95, "Adam's decay of the first moment.")
+    beta2: float = documented(0.9995, "Adam's decay of the second moment.")
+    clip_grad_norm: float = documented(
+        1.0, "Largest norm of the gradient in bits/dim; longer ones are scaled, 0 never."
+    )
+    ema_decay: float = documented(0.999, "Decay of the moving average of the weights (warmed up; 0 for none).")
+    horizontal_flip: bool = documented(False, "Mirror half of the training images, drawn anew each epoch.")
+    precision: str = documented(
+        "auto", "Arithmetic of the convolutions in training: auto, float32 or bfloat16 (the likelihood is float32)."
+    )
+    seed: int = documented(0, "Seed of weights, order, augmentation and dropout.")
+    eval_interval: int = documented(1, "Epochs between validations.")
+    eval_images: int = documented(0, "Validate on this many images (the first, stratified) while training; 0 for all.")
+    sample_interval: int = documented(0, "Epochs between sample grids; 0 for one grid at the end.")
+    save_interval: int = documented(1, "Epochs between checkpoints.")
+    max_bad_steps: int = documented(20, "Steps in a row whose loss or gradient is not finite before training stops.")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "eval_interval", "save_interval", "max_bad_steps"):
+            value = getattr(self, name)
+            _require(value >= 1, "--" + name.replace("_", "-"), value, "1 or more")
+        for name in ("eval_images", "sample_interval", "clip_grad_norm", "seed"):
+            value = getattr(self, name)
+            _require(value >= 0, "--" + name.replace("_", "-"), value, "0 or more")
+        _require(self.lr > 0 and math.isfinite(self.lr), "--lr", self.lr, "a positive number")
+        _require(0 < self.lr_decay <= 1, "--lr-decay", self.lr_decay, "more than 0 and at most 1")
+        for name in ("beta1", "beta2", "ema_decay"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, "--" + name.replace("_", "-"), value, "at least 0 and less than 1")
+        precisions = ("auto", "float32", "bfloat16")
+        _require(self.precision in precisions, "--precision", repr(self.precision), "auto, float32 or bfloat16")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a training run is made of; what `config.json` holds."""
+
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types, with the version of the format."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "model": self.model.to_json(),
+            "data": self.data.to_json(),
+            "train": self.train.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> RunConfig:
+        """The inverse of `to_json`.
+
+        Raises:
+            ConfigError: a newer format, an unknown field or a value out of range.
+        """
+        version = document.get("format_version")
+        if not isinstance(version, int) or version < 1:
+            raise ConfigError("this is not a cpixelcnn configuration (it has no format_version)")
+        if version > FORMAT_VERSION:
+            raise ConfigError(
+                f"the configuration has format {version}, newer than this version's {FORMAT_VERSION}; upgrade cpixelcnn"
+            )
+        return cls(
+            ModelConfig.from_json(document.get("model", {})),
+            DataConfig.from_json(document.get("data", {})),
+            TrainConfig.from_json(document.get("train", {})),
+        )

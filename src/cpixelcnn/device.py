@@ -1,0 +1,74 @@
+"""Where to compute and in which precision, chosen with a reason that can be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from cpixelcnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A device and why it was chosen."""
+
+    device: torch.device
+    reason: str
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that torch can use here."""
+    names = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def choose_device(name: str = "auto") -> DeviceChoice:
+    """The device of that name: auto, cpu, cuda, cuda:N or mps. "auto" prefers CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: no such device here; lists those that there are.
+    """
+    available = available_devices()
+    if name == "auto":
+        if "cuda:0" in available:
+            return DeviceChoice(torch.device("cuda:0"), f"auto: {torch.cuda.get_device_name(0)}")
+        if "mps" in available:
+            return DeviceChoice(torch.device("mps"), "auto: Apple GPU, no CUDA device")
+        return DeviceChoice(torch.device("cpu"), f"auto: no GPU found, {torch.get_num_threads()} CPU threads")
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in available:
+        raise ConfigError(f"--device {name} is not there; this machine has: auto, {', '.join(available)}")
+    return DeviceChoice(torch.device(wanted), "as asked")
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """The precision of the network's convolutions and why it was chosen."""
+
+    name: str
+    reason: str
+
+
+def choose_precision(name: str, device: torch.device) -> PrecisionChoice:
+    """Resolve auto, float32 or bfloat16. "auto" takes bfloat16 only where the hardware multiplies it natively."""
+    if name != "auto":
+        return PrecisionChoice(name, "as asked")
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        reason = "the GPU multiplies bfloat16" if native else "the GPU has no bfloat16"
+    elif device.type == "cpu":
+        native = bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+        reason = "the CPU has AMX tiles" if native else "the CPU has no AMX tiles"
+    else:
+        native, reason = False, f"untested on {device.type}"
+    return PrecisionChoice("bfloat16" if native else "float32", f"auto: {reason}")
+
+
+@contextmanager
+def network_precision(name: str, device: torch.device) -> Iterator[None]:
+    """While open, the network's matrix products run in this precision; weights and likelihood stay in float32."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16"):
+        yield

@@ -1,0 +1,68 @@
+"""One error type per thing that can go wrong for a user, each with the exit code of the command line.
+
+The library raises these and nothing else on bad input; the message is one sentence that says what is wrong, where, and
+what to do. The command line prints the message alone, without a traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CpixelcnnError(Exception):
+    """Base of every error that cpixelcnn raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(CpixelcnnError, ValueError):
+    """A flag, preset, device or configuration value that cannot be used (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(CpixelcnnError):
+    """Images, labels or reference statistics that are missing, unreadable or contradictory (exit code 3)."""
+
+    exit_code = 3
+
+
+class BadImagesError(DataError):
+    """Image files that cannot be used, all of them listed at once.
+
+    Attributes:
+        failures: ``(path, reason)`` of every bad file, in the order in which they were met.
+    """
+
+    def __init__(self, failures: list[tuple[Path, str]], remedy: str) -> None:
+        self.failures = failures
+        listed = [f"  {path}: {reason}" for path, reason in failures[:20]]
+        if len(failures) > 20:
+            listed.append(f"  ... and {len(failures) - 20} more")
+        noun = "image" if len(failures) == 1 else "images"
+        super().__init__(f"{len(failures)} {noun} cannot be used; {remedy}:\n" + "\n".join(listed))
+
+
+class CheckpointError(CpixelcnnError):
+    """A model, checkpoint or run directory that is missing, damaged or of another kind (exit code 4)."""
+
+    exit_code = 4
+
+
+class NonFiniteError(CpixelcnnError):
+    """The loss stayed NaN or infinite for too many steps in a row (exit code 5)."""
+
+    exit_code = 5
+
+
+class Interrupted(CpixelcnnError):  # noqa: N818 (not a fault)
+    """A signal asked the work to stop; what was done so far is safe (exit code 128 + signal number).
+
+    Attributes:
+        signal_number: the signal that was received (2 for SIGINT, 15 for SIGTERM).
+    """
+
+    def __init__(self, message: str, signal_number: int = 2) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,212 @@
+"""The PixelCNN++ network (Salimans et al. 2017, figure 2) with class conditioning: a distribution of images."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpixelcnn.config import ModelConfig
+from cpixelcnn.errors import DataError
+from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
+from cpixelcnn.model.layers import (
+    DownRightShiftedConv,
+    DownRightShiftedDeconv,
+    DownShiftedConv,
+    DownShiftedDeconv,
+    GatedResidualBlock,
+    NetworkInNetwork,
+    data_dependent_initialisation,
+    down_shift,
+    right_shift,
+)
+from cpixelcnn.model.likelihood import PARAMETERS_PER_COMPONENT, DiscretizedLogisticMixture, to_unit_interval
+
+NR_LEVELS = 3  # full, half and quarter resolution
+
+
+class StreamPair(nn.Module):
+    """One step of both streams: a gated residual block for *u*, then one for *ul* that also receives the new u.
+
+    On the way down each block receives, besides, the activation of the way up at the same depth (the long skip).
+    """
+
+    def __init__(self, config: ModelConfig, *, long_skip: bool) -> None:
+        super().__init__()
+        nr_filters = config.nr_filters
+
+        def film() -> FiLM | None:
+            if config.film == "none":
+                return None
+            hidden_dim = config.class_embedding_dim if config.film == "mlp" else None
+            return FiLM(config.class_embedding_dim, 2 * nr_filters, hidden_dim)
+
+        skip = nr_filters if long_skip else 0
+        self.u = GatedResidualBlock(DownShiftedConv, nr_filters, skip, config.dropout, film())
+        self.ul = GatedResidualBlock(DownRightShiftedConv, nr_filters, nr_filters + skip, config.dropout, film())
+
+    def forward(
+        self, u: Tensor, ul: Tensor, long_skip: tuple[Tensor, Tensor] | None, class_embedding: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if long_skip is None:
+            u = self.u(u, None, class_embedding)
+            return u, self.ul(ul, u, class_embedding)
+        u = self.u(u, long_skip[0], class_embedding)
+        return u, self.ul(ul, torch.cat([u, long_skip[1]], dim=1), class_embedding)
+
+
+class PixelCNN(nn.Module):
+    """Class-conditional PixelCNN++: the distribution  p(x | c) = prod_i p(x_i | x_<i, c)  of images in raster order.
+
+    `log_prob` is what everything else is made of: training maximises it, classification is its argmax over classes,
+    bits per dimension its mean. With both fusions switched off the model is unconditional and takes no labels.
+
+    Images are uint8 (N, C, H, W); labels are int64 (N,) class indices. Any height and width will do: sizes that are
+    not a multiple of four are padded below and to the right, where causality lets nothing be seen, and the output is
+    cropped.
+
+    >>> from cpixelcnn.config import ModelConfig
+    >>> config = ModelConfig(classes=("cat", "dog"), image_height=8, image_width=8, nr_filters=8)
+    >>> model = PixelCNN(config).eval()
+    >>> images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    >>> model.log_prob(images, torch.tensor([0, 1])).shape
+    torch.Size([2])
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, nr_filters = config.image_channels, config.nr_filters
+
+        self.early_fusion: ClassVectorFusion | ClassTemplateFusion | None = None
+        if config.early_fusion == "vector":
+            self.early_fusion = ClassVectorFusion(config.nr_classes, channels)
+        elif config.early_fusion == "template":
+            size = (config.image_height, config.image_width)
+            self.early_fusion = ClassTemplateFusion(config.nr_classes, channels, *size)
+        self.class_embedding = (
+            nn.Embedding(config.nr_classes, config.class_embedding_dim) if config.film != "none" else None
+        )
+
+        self.u_in = DownShiftedConv(channels + 1, nr_filters, (2, 3))
+        self.ul_in_above = DownShiftedConv(channels + 1, nr_filters, (1, 3))
+        self.ul_in_left = DownRightShiftedConv(channels + 1, nr_filters, (2, 1))
+
+        def level(length: int, long_skip: bool) -> nn.ModuleList:
+            return nn.ModuleList(StreamPair(config, long_skip=long_skip) for _ in range(length))
+
+        nr_resnets, steps = config.nr_resnets, range(NR_LEVELS - 1)
+        self.up_levels = nn.ModuleList(level(nr_resnets, False) for _ in range(NR_LEVELS))
+        self.u_halve = nn.ModuleList(DownShiftedConv(nr_filters, nr_filters, stride=2) for _ in steps)
+        self.ul_halve = nn.ModuleList(DownRightShiftedConv(nr_filters, nr_filters, stride=2) for _ in steps)
+        # The way down starts at the smallest level; the larger two have one step more, for the activation before them.
+        self.down_levels = nn.ModuleList(level(nr_resnets + (i > 0), True) for i in range(NR_LEVELS))
+        self.u_double = nn.ModuleList(DownShiftedDeconv(nr_filters, nr_filters) for _ in steps)
+        self.ul_double = nn.ModuleList(DownRightShiftedDeconv(nr_filters, nr_filters) for _ in steps)
+        self.out = NetworkInNetwork(nr_filters, PARAMETERS_PER_COMPONENT[channels] * config.nr_logistic_mix)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Mixture parameters at every pixel.
+
+        Args:
+            x: images in [-1, 1], (N, C, H, W).
+            labels: class indices (N,), not needed by an unconditional model.
+
+        Returns:
+            (N, 10K, H, W) for three channels, (N, 3K, H, W) for one; the numbers at pixel i depend on pixels before i
+            only.
+        """
+        height, width = x.shape[2:]
+        class_embedding = None
+        if self.early_fusion is not None:
+            x = self.early_fusion(x, labels)
+        if self.class_embedding is not None:
+            class_embedding = self.class_embedding(labels)
+        x = F.pad(
+            x, (0, 0, 0, 0, 0, 1), value=1.0
+        )  # the channel of ones: wherever a convolution sees 0 in it is padding
+        x = F.pad(x, (0, -width % 4, 0, -height % 4)).contiguous(memory_format=torch.channels_last)
+
+        u = down_shift(self.u_in(x))
+        ul = down_shift(self.ul_in_above(x)) + right_shift(self.ul_in_left(x))
+
+        skips = [(u, ul)]
+        for i, up_level in enumerate(self.up_levels):
+            for pair in cast(nn.ModuleList, up_level):
+                u, ul = pair(u, ul, None, class_embedding)
+                skips.append((u, ul))
+            if i < NR_LEVELS - 1:
+                u, ul = self.u_halve[i](u), self.ul_halve[i](ul)
+                skips.append((u, ul))
+
+        u, ul = skips.pop()
+        for i, down_level in enumerate(self.down_levels):
+            for pair in cast(nn.ModuleList, down_level):
+                u, ul = pair(u, ul, skips.pop(), class_embedding)
+            if i < NR_LEVELS - 1:
+                u, ul = self.u_double[i](u), self.ul_double[i](ul)
+
+        parameters: Tensor = self.out(F.elu(ul))
+        return parameters[:, :, :height, :width]
+
+    def distribution(self, images: Tensor, labels: Tensor | None = None) -> DiscretizedLogisticMixture:
+        """The mixture at every pixel, given the pixels before it; images uint8 (N, C, H, W), labels (N,)."""
+        self._check(images, labels)
+        return DiscretizedLogisticMixture(self(to_unit_interval(images), labels), self.config.image_channels)
+
+    def log_prob(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """log p(x | c) in nats, (N,) float64; log p(x) for an unconditional model.
+
+        Raises:
+            DataError: images of another kind or shape than the model's, or labels that are missing or out of range.
+        """
+        per_pixel = self.distribution(images, labels).log_prob(images)
+        precision = torch.float32 if per_pixel.device.type == "mps" else torch.float64  # MPS has no float64
+        return per_pixel.sum(dim=(1, 2), dtype=precision)
+
+    def initialise(self, images: Tensor, labels: Tensor | None = None) -> None:
+        """Initialise weight normalisation from one real batch (data-dependent; Salimans & Kingma 2016, section 3).
+
+        Dropout is off meanwhile, so that the statistics are those of the network as it is evaluated.
+        """
+        was_training = self.training
+        self.eval()
+        with torch.no_grad(), data_dependent_initialisation(self):
+            self.distribution(images, labels)
+        self.train(was_training)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.out.v.device
+
+    def nr_parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _check(self, images: Tensor, labels: Tensor | None) -> None:
+        config = self.config
+        expected = (config.image_channels, config.image_height, config.image_width)
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise DataError(
+                f"images must be uint8 (N, C, H, W), but are {images.dtype} {tuple(images.shape)}; "
+                "convert them to 8-bit values first"
+            )
+        if tuple(images.shape[1:]) != expected:
+            raise DataError(
+                f"the model was made for images of {expected[0]} x {expected[1]} x {expected[2]} (C x H x W), "
+                f"but these are {' x '.join(map(str, images.shape[1:]))}; resize them first"
+            )
+        if not config.conditional:
+            return
+        if labels is None:
+            raise DataError("a class-conditional model needs a label for every image, and none were given")
+        if labels.shape != images.shape[:1] or labels.is_floating_point():
+            raise DataError(f"labels must be {len(images)} integers, but are {labels.dtype} {tuple(labels.shape)}")
+        if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < config.nr_classes):
+            raise DataError(
+                f"labels must lie in 0..{config.nr_classes - 1}, but reach from {int(labels.min())} to "
+                f"{int(labels.max())} (-1 means unlabelled); leave unlabelled images out"
+            )

@@ -1,0 +1,61 @@
+"""What a training tells while it runs. The library calls; whoever wants to show something overrides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpixelcnn.progress import Progress, silent
+from cpixelcnn.training.metrics_log import EpochRecord
+
+
+@dataclass(frozen=True)
+class TrainingStart:
+    """Facts known before the first step."""
+
+    run: Path
+    nr_parameters: int
+    train_images: int
+    validation_images: int
+    epochs: int
+    epochs_done: int
+    images_seen: int
+    precision: str
+    precision_reason: str
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimiser step. `bits_per_dim` and `grad_norm` are not finite in a step that was skipped for it."""
+
+    step: int
+    epoch: int
+    images_in_epoch: int
+    epoch_images: int
+    images_seen: int
+    bits_per_dim: float
+    grad_norm: float
+    lr: float
+
+
+class TrainingListener:
+    """Hears nothing; override what is of interest. Any method may raise to stop the training."""
+
+    def on_start(self, start: TrainingStart) -> None:
+        """Before the first step."""
+
+    def on_step(self, step: StepRecord) -> None:
+        """After every step."""
+
+    def on_epoch(self, record: EpochRecord, is_best: bool) -> None:
+        """After every epoch, its validation included."""
+
+    def on_samples(self, path: Path) -> None:
+        """After a sample grid was written."""
+
+    def on_warning(self, message: str) -> None:
+        """Something went wrong that training survives."""
+
+    def activity(self, name: str) -> Progress:
+        """A progress callback for work beside the steps, such as "validation"."""
+        return silent

@@ -1,0 +1,144 @@
+"""From what was asked for to what will be done: a fresh run, or one that goes on from a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cpixelcnn import presets
+from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.runs import RUNS, checkpoint_paths, newest_run
+from cpixelcnn.training.checkpoint import find_checkpoint
+
+_MAY_CHANGE_IN_DATA = {"data_dir", "skip_bad"}  # where the same images lie, and whether to be strict about them
+_MUST_STAY_IN_TRAINING = {"seed", "ema_decay"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """The fields that the user set, by a preset or one by one; everything else takes its default."""
+
+    model: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+
+    def with_preset(self, name: str) -> Request:
+        """This request on top of a preset's fields."""
+        base = presets.preset(name)
+        return Request({**base.model, **self.model}, self.data, {**base.train, **self.train}, name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training will do.
+
+    Attributes:
+        config: complete but for what the images decide (sizes and classes), where there is no checkpoint.
+        run: the run directory.
+        checkpoint: where to go on from, or None.
+        images_seen: how far that checkpoint is.
+        finished: the checkpoint has all the epochs that are asked for.
+        warnings: damaged checkpoints that were passed over.
+    """
+
+    config: RunConfig
+    run: Path
+    checkpoint: Path | None = None
+    images_seen: int = 0
+    finished: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def make_plan(request: Request, *, out: Path | None = None, resume: str | None = None) -> Plan:
+    """Decide on run directory, configuration and checkpoint.
+
+    Args:
+        request: what the user set.
+        out: the run directory; a new numbered one under runs/ unless given.
+        resume: None for a fresh run; "auto" to go on in `out` (or in the newest run) where there is something to go
+            on from, else to start; or the path of a run or checkpoint directory.
+
+    Raises:
+        ConfigError: the directory holds a run already, or a field contradicts the checkpoint's.
+        CheckpointError: nothing to resume from at that path, or nothing undamaged.
+    """
+    if resume is None:
+        if out is not None and checkpoint_paths(out):
+            raise ConfigError(f"{out} already holds a run; go on with --resume {out}, or choose another --out")
+        return _fresh(request, out)
+    where = out or newest_run() if resume == "auto" else Path(resume)
+    if where is None or (resume == "auto" and not checkpoint_paths(where)):
+        return _fresh(request, out)
+    if not where.is_dir():
+        raise CheckpointError(f"--resume {where}: there is no such directory")
+    found = find_checkpoint(where)
+    if found is None:
+        raise CheckpointError(f"--resume {where}: it holds no checkpoint; start anew with --out {where}")
+    run = where if checkpoint_paths(where) else found.path.parent.parent
+    if found.path.resolve() != checkpoint_paths(run)[-1].resolve() and resume != "auto" and where != run:
+        raise CheckpointError(
+            f"--resume {where}: {run} has later checkpoints; resume the run, or copy this one elsewhere"
+        )
+    config = _merge(found.config, request)
+    finished = bool(found.manifest["finished"]) and int(found.manifest["epoch"]) >= config.train.epochs
+    return Plan(config, run, found.path, int(found.manifest["images_seen"]), finished, found.warnings)
+
+
+def complete(config: RunConfig, train_set: ImageSet) -> RunConfig:
+    """Fill in what the images decide: channels, height, width, classes and their frequencies."""
+    _, channels, height, width = train_set.images.shape
+    model = dataclasses.replace(
+        config.model,
+        image_channels=channels,
+        image_height=height,
+        image_width=width,
+        classes=train_set.classes,
+        class_counts=train_set.class_counts,
+    )
+    return dataclasses.replace(config, model=model)
+
+
+def _fresh(request: Request, out: Path | None) -> Plan:
+    name = request.preset or presets.DEFAULT_PRESET
+    full = request if request.preset else request.with_preset(name)
+    fusion = {key: full.model.get(key, "") for key in ("early_fusion", "film")}
+    unconditional = all(value == "none" for value in fusion.values())
+    stand_in = {} if unconditional else {"classes": ("?",)}  # replaced by `complete` once the images are known
+    model = ModelConfig(**{**stand_in, **full.model})
+    config = RunConfig(model, DataConfig(**full.data), TrainConfig(**full.train))
+    return Plan(config, out or _new_run_directory(f"{config.data.dataset}-{name}"))
+
+
+def _new_run_directory(stem: str) -> Path:
+    number = 1
+    while (RUNS / f"{stem}-{number}").exists():
+        number += 1
+    return RUNS / f"{stem}-{number}"
+
+
+def _merge(stored: RunConfig, request: Request) -> RunConfig:
+    """The checkpoint's configuration with the request's changes, where those are allowed."""
+    _refuse_contradictions(stored.model, request.model, set(request.model))
+    _refuse_contradictions(stored.data, request.data, set(request.data) - _MAY_CHANGE_IN_DATA)
+    _refuse_contradictions(stored.train, request.train, set(request.train) & _MUST_STAY_IN_TRAINING)
+    return RunConfig(
+        stored.model,
+        dataclasses.replace(stored.data, **request.data),
+        dataclasses.replace(stored.train, **request.train),
+    )
+
+
+def _refuse_contradictions(stored: object, asked: Mapping[str, Any], names: set[str]) -> None:
+    for name in sorted(names):
+        if asked[name] != getattr(stored, name):
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(
+                f"{flag} {asked[name]} contradicts the checkpoint, which has {getattr(stored, name)}; "
+                "leave it out, or start a new run with another --out"
+            )
