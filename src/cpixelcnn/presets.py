@@ -32,7 +32,16 @@ PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         "1/24/5, minutes on two CPU cores; for the embedded data set",
         _sizes(1, 24, 5, dropout=0.0),
-        {"epochs": 6, "batch_size": 16, "lr": 2e-3, "lr_decay": 0.999, "ema_decay": 0.99, "horizontal_flip": True},
+        {
+            "epochs": 6,
+            "batch_size": 8,
+            "lr": 3e-3,
+            "lr_decay": 0.999,
+            "beta1": 0.9,
+            "beta2": 0.99,
+            "ema_decay": 0.995,
+            "eval_interval": 3,
+        },
     ),
     "small": Preset(
         "1/40/5, the size of several public cpen455 models (69.9 % to 78.6 %)",

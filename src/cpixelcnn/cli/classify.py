@@ -10,7 +10,7 @@ import typer
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli.loading import load_model, parse_prior
-from cpixelcnn.errors import BadImagesError, DataError
+from cpixelcnn.errors import BadImagesError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,8 +55,6 @@ def classify(
         height=config.image_height,
         width=config.image_width,
     )
-    if len(inputs) == 0 and not failures:
-        raise DataError("there are no images to classify; pass image files or directories that hold some")
     with console.activity("classifying") as progress:
         result = classify_images(
             loaded.model, inputs.images, prior=chosen_prior, batch_size=batch_size, progress=progress
@@ -71,7 +69,7 @@ def classify(
         if correct is not None:
             document["accuracy"] = correct / nr_known
         console.write_json(document)
-    elif len(inputs):
+    else:
         console.show(_table(inputs, result))
         if correct is not None:
             from cpixelcnn.metrics.classification import wilson_interval

@@ -74,8 +74,6 @@ def fid(
     console.tell(f"device     {chosen.device} ({chosen.reason})")
     images, recorded = read_samples(samples)
     network = choose_features(features, dims, weights)
-    if network.fallback_reason:
-        console.warn(network.fallback_reason)
     if reference is None:
         config = data_config(recorded or _data_of_model(model), dataset, data_dir)
         size = reference_size or images.images.shape[-1]

@@ -160,13 +160,11 @@ def _any_colour(rng: Generator) -> _Colour:
 
 
 def _hamburger(canvas: _Canvas, rng: Generator) -> None:
-    golden, milk, brown = (0.93, 0.63, 0.28), (0.95, 0.86, 0.72), (0.72, 0.42, 0.22)
-    charcoal, beetroot = (0.30, 0.29, 0.34), (0.90, 0.56, 0.66)
-    bun = _pick(rng, golden, milk, brown, charcoal, beetroot)
-    lettuce = _pick(rng, (0.45, 0.76, 0.25), (0.62, 0.86, 0.35), (0.24, 0.58, 0.26))
-    cheese = _pick(rng, (1.00, 0.80, 0.22), (1.00, 0.66, 0.20), (0.98, 0.92, 0.68))
-    tomato = _pick(rng, (0.88, 0.24, 0.18), (0.95, 0.40, 0.28))
-    patty = _pick(rng, (0.40, 0.22, 0.14), (0.52, 0.30, 0.18), (0.86, 0.60, 0.30))
+    bun = _pick(rng, (0.93, 0.63, 0.28), (0.86, 0.54, 0.25), (0.76, 0.46, 0.22))
+    lettuce = _pick(rng, (0.45, 0.76, 0.25), (0.58, 0.82, 0.32), (0.30, 0.64, 0.24))
+    cheese = _pick(rng, (1.00, 0.80, 0.22), (1.00, 0.68, 0.20))
+    tomato = _pick(rng, (0.88, 0.24, 0.18), (0.95, 0.34, 0.24))
+    patty = _pick(rng, (0.40, 0.22, 0.14), (0.48, 0.28, 0.17))
     seed = _lighter(bun, 0.75)
     z = canvas.z
 
@@ -187,8 +185,8 @@ def _hamburger(canvas: _Canvas, rng: Generator) -> None:
 
 
 def _panda(canvas: _Canvas, rng: Generator) -> None:
-    white = _pick(rng, (0.97, 0.97, 0.96), (0.90, 0.93, 0.97), (0.96, 0.88, 0.70))
-    black = _pick(rng, (0.11, 0.11, 0.13), (0.16, 0.12, 0.14), (0.30, 0.18, 0.12))
+    white = _pick(rng, (0.97, 0.97, 0.96), (0.92, 0.94, 0.97), (0.97, 0.94, 0.88))
+    black = _pick(rng, (0.11, 0.11, 0.13), (0.16, 0.12, 0.14))
     cheek = _pick(rng, (0.98, 0.62, 0.62), white)
     z, half = canvas.z, canvas.folded
 
@@ -205,9 +203,9 @@ def _panda(canvas: _Canvas, rng: Generator) -> None:
 
 
 def _koala(canvas: _Canvas, rng: Generator) -> None:
-    fur = _pick(rng, (0.70, 0.71, 0.75), (0.58, 0.60, 0.65), (0.76, 0.57, 0.42), (0.90, 0.75, 0.54))
-    inner = _pick(rng, (0.95, 0.72, 0.74), (0.93, 0.90, 0.88), (0.88, 0.62, 0.60))
-    dark = _pick(rng, (0.15, 0.14, 0.17), (0.34, 0.22, 0.20))
+    fur = _pick(rng, (0.70, 0.71, 0.75), (0.58, 0.60, 0.65), (0.66, 0.63, 0.62))
+    inner = _pick(rng, (0.95, 0.72, 0.74), (0.92, 0.80, 0.80), (0.88, 0.62, 0.60))
+    dark = _pick(rng, (0.15, 0.14, 0.17), (0.24, 0.18, 0.18))
     z, half = canvas.z, canvas.folded
 
     canvas.paint(_fluffy(half, 0.62 - 0.28j, 0.44, 0.04), _darker(fur, 0.45))
@@ -222,13 +220,11 @@ def _koala(canvas: _Canvas, rng: Generator) -> None:
 
 
 def _pizza(canvas: _Canvas, rng: Generator) -> None:
-    crust = _pick(rng, (0.87, 0.60, 0.30), (0.94, 0.84, 0.68), (0.66, 0.40, 0.24), (0.36, 0.34, 0.38))
-    yellow, orange, white = (1.00, 0.83, 0.38), (0.98, 0.72, 0.32), (0.97, 0.95, 0.90)
-    pesto, ham = (0.70, 0.80, 0.46), (0.96, 0.76, 0.80)
-    cheese = _pick(rng, yellow, orange, white, pesto, ham)
-    sauce = _pick(rng, (0.80, 0.25, 0.14), (0.90, 0.42, 0.20))
-    pepperoni = _pick(rng, (0.77, 0.20, 0.16), (0.62, 0.15, 0.16), (0.86, 0.33, 0.22))
-    leaf = _pick(rng, (0.22, 0.52, 0.20), (0.36, 0.62, 0.24), (0.20, 0.18, 0.20))
+    crust = _pick(rng, (0.87, 0.60, 0.30), (0.78, 0.50, 0.26), (0.90, 0.70, 0.44))
+    cheese = _pick(rng, (1.00, 0.83, 0.38), (0.98, 0.76, 0.34), (0.99, 0.88, 0.56))
+    sauce = _pick(rng, (0.80, 0.25, 0.14), (0.88, 0.36, 0.18))
+    pepperoni = _pick(rng, (0.77, 0.20, 0.16), (0.68, 0.16, 0.16))
+    leaf = _pick(rng, (0.22, 0.52, 0.20), (0.32, 0.60, 0.22))
     z = canvas.z
 
     if rng.random() < 0.5:
@@ -310,7 +306,7 @@ def draw(label: int, *, split: str, index: int, seed: int = 0, height: int = 32,
 
     rng = Generator(PCG64(SeedSequence([seed, SPLITS.index(split), index])))
     canvas = _Canvas(height, width)
-    daylight = _lamp(rng, 0.2, 0.8, 1.0)
+    daylight = _lamp(rng, 0.1, 0.85, 1.0)
     _background(canvas, rng)
 
     radius = float(rng.uniform(0.60, 0.86))
@@ -321,7 +317,7 @@ def draw(label: int, *, split: str, index: int, seed: int = 0, height: int = 32,
 
     canvas.enter(centre, radius, tilt=float(rng.uniform(-0.45, 0.45)), mirrored=bool(rng.random() < 0.5))
     slope = cmath.rect(float(rng.uniform(0.0, 0.4)), float(rng.uniform(0.0, math.tau)))
-    canvas.light = _lamp(rng, 0.65, 0.66, 1.22) * (1.0 + (canvas.z * slope).real)
+    canvas.light = _lamp(rng, 0.15, 0.75, 1.1) * (1.0 + (canvas.z * slope).real)
     _RECIPES[label](canvas, rng)
 
     return np.rint(255.0 * np.clip(daylight * canvas.image, 0.0, 1.0)).astype(np.uint8)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
-from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
 
 Prior = str | Sequence[float]
@@ -70,14 +70,15 @@ def class_log_probs(
         raise CheckpointError("this model is unconditional: it has no classes to choose from; train one with a fusion")
     nr_classes = model.config.nr_classes
     rows = [torch.empty(0, nr_classes, dtype=torch.float64)]
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size].to(model.device)
-        columns = []
-        for label in range(nr_classes):
-            labels = torch.full((len(batch),), label, device=model.device)
-            columns.append(model.log_prob(batch, labels).cpu().double())
-            progress(start * nr_classes + (label + 1) * len(batch), len(images) * nr_classes)
-        rows.append(torch.stack(columns, dim=1))
+    with evaluation_mode(model):
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size].to(model.device)
+            columns = []
+            for label in range(nr_classes):
+                labels = torch.full((len(batch),), label, device=model.device)
+                columns.append(model.log_prob(batch, labels).cpu().double())
+                progress(start * nr_classes + (label + 1) * len(batch), len(images) * nr_classes)
+            rows.append(torch.stack(columns, dim=1))
     return torch.cat(rows)
 
 

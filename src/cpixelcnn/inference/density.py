@@ -12,7 +12,7 @@ from cpixelcnn.config import ModelConfig
 from cpixelcnn.data.image_set import UNLABELLED
 from cpixelcnn.errors import DataError
 from cpixelcnn.inference.classification import BATCH_SIZE, Prior, class_log_probs, log_prior
-from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
 
 
@@ -56,19 +56,31 @@ def bits_per_dim(
 def conditional_bits(config: ModelConfig, log_likelihoods: Tensor, labels: Tensor | None, prior: Prior) -> BitsPerDim:
     """Bits per dimension from the log-likelihoods (N, classes) of every class."""
     marginal = torch.logsumexp(log_likelihoods + log_prior(config, prior), dim=1)
-    if labels is None or bool((labels == UNLABELLED).any()):
+    if labels is None:
+        return _summary(config, None, marginal)
+    if labels.shape != marginal.shape or bool((labels < UNLABELLED).any() | (labels >= config.nr_classes).any()):
+        raise DataError(
+            f"labels must be one integer in 0..{config.nr_classes - 1} (or -1, unknown) for each of {len(marginal)} "
+            f"images, but are {tuple(labels.shape)} from {_extremes(labels)}; check them"
+        )
+    if bool((labels == UNLABELLED).any()):
         return _summary(config, None, marginal)
     return _summary(config, log_likelihoods.gather(1, labels.cpu()[:, None])[:, 0], marginal)
+
+
+def _extremes(labels: Tensor) -> str:
+    return f"{int(labels.min())} to {int(labels.max())}" if labels.numel() else "nothing"
 
 
 @torch.inference_mode()
 def _log_probs(model: PixelCNN, images: Tensor, batch_size: int, progress: Progress) -> Tensor:
     """log p(x) of an unconditional model, float64 (N,) on the CPU."""
     parts = [torch.empty(0, dtype=torch.float64)]
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size].to(model.device)
-        parts.append(model.log_prob(batch).cpu().double())
-        progress(start + len(batch), len(images))
+    with evaluation_mode(model):
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size].to(model.device)
+            parts.append(model.log_prob(batch).cpu().double())
+            progress(start + len(batch), len(images))
     return torch.cat(parts)
 
 

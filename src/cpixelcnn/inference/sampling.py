@@ -16,7 +16,7 @@ from torch import Tensor
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
-from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
 from cpixelcnn.seeds import derive_seed
 
@@ -64,7 +64,10 @@ def sample(
         ConfigError: not one seed for each label.
     """
     started = time.perf_counter()
-    label_tensor = torch.as_tensor(labels, dtype=torch.int64).cpu()
+    label_tensor = torch.as_tensor(labels).cpu()
+    if label_tensor.is_floating_point() and len(label_tensor):
+        raise DataError(f"labels must be integers, but are {label_tensor.dtype}; convert them")
+    label_tensor = label_tensor.to(torch.int64)
     chosen = tuple(derive_seed(seed, "sample", i) for i in range(len(label_tensor))) if seeds is None else tuple(seeds)
     if len(chosen) != len(label_tensor):
         raise ConfigError(f"there are {len(chosen)} seeds for {len(label_tensor)} labels; give one for each image")
@@ -86,7 +89,8 @@ def sample(
             progress(start * nr_pixels + done * size, len(chosen) * nr_pixels)
 
         noise = torch.stack([draw_noise(config, image_seed) for image_seed in chosen[batch]])
-        images[batch] = _sample_naively(model, label_tensor[batch], noise, batch_progress)
+        with evaluation_mode(model):
+            images[batch] = _sample_naively(model, label_tensor[batch], noise, batch_progress)
     return Samples(images, label_tensor, chosen, time.perf_counter() - started)
 
 

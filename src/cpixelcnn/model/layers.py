@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cpixelcnn.model.conditioning import FiLM
 
-_SMALLEST_VARIANCE = 1e-6  # a channel that is constant over the initialising batch is left finite
+_SMALLEST_VARIANCE = 1e-6  # below it a channel counts as constant over the initialising batch, and has no scale to set
 
 
 class WeightNormConv(nn.Module):
@@ -85,7 +85,8 @@ class WeightNormConv(nn.Module):
         self.b.zero_()
         pre_activation = self._convolve(x, self.weight(), self.b).float()
         variance, mean = torch.var_mean(pre_activation, dim=(0, 2, 3), correction=0)
-        self.g.copy_(self.init_scale / variance.clamp(min=_SMALLEST_VARIANCE).sqrt())
+        variance = torch.where(variance < _SMALLEST_VARIANCE, 1.0, variance)
+        self.g.copy_(self.init_scale / variance.sqrt())
         self.b.copy_(-mean * self.g)
 
 
@@ -194,7 +195,8 @@ class ElementDropout(nn.Module):
             return F.dropout(x, self.p)
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         drawn = words.view(torch.int16)[: x.numel()]
-        keep = (drawn >= round(self.p * 2**16) - 2**15).as_strided(x.size(), x.stride())
+        threshold = min(round(self.p * 2**16), 2**16 - 1) - 2**15
+        keep = (drawn >= threshold).as_strided(x.size(), x.stride())
         return x * (keep * (1.0 / (1.0 - self.p))).to(x.dtype)
 
 

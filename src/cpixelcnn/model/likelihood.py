@@ -69,7 +69,7 @@ class DiscretizedLogisticMixture:
         k = size // PARAMETERS_PER_COMPONENT[image_channels]
         self.image_channels = image_channels
         self.log_weights = F.log_softmax(parameters[:, :k], dim=1)
-        kinds = parameters[:, k:].view(n, -1, k, height, width)
+        kinds = parameters[:, k:].view(n, PARAMETERS_PER_COMPONENT[image_channels] - 1, k, height, width)
         self.means = kinds[:, :image_channels]
         self.log_scales = kinds[:, image_channels : 2 * image_channels].clamp(*LOG_SCALE_RANGE)
         self.coefficients = torch.tanh(kinds[:, 2 * image_channels :]) if image_channels == 3 else None

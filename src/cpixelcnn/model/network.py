@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -171,11 +173,8 @@ class PixelCNN(nn.Module):
 
         Dropout is off meanwhile, so that the statistics are those of the network as it is evaluated.
         """
-        was_training = self.training
-        self.eval()
-        with torch.no_grad(), data_dependent_initialisation(self):
+        with evaluation_mode(self), torch.no_grad(), data_dependent_initialisation(self):
             self.distribution(images, labels)
-        self.train(was_training)
 
     @property
     def device(self) -> torch.device:
@@ -203,10 +202,23 @@ class PixelCNN(nn.Module):
             return
         if labels is None:
             raise DataError("a class-conditional model needs a label for every image, and none were given")
-        if labels.shape != images.shape[:1] or labels.is_floating_point():
-            raise DataError(f"labels must be {len(images)} integers, but are {labels.dtype} {tuple(labels.shape)}")
+        if labels.shape != images.shape[:1] or labels.dtype not in (torch.int64, torch.int32):
+            raise DataError(
+                f"labels must be {len(images)} integers (int64), but are {labels.dtype} {tuple(labels.shape)}"
+            )
         if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < config.nr_classes):
             raise DataError(
                 f"labels must lie in 0..{config.nr_classes - 1}, but reach from {int(labels.min())} to "
                 f"{int(labels.max())} (-1 means unlabelled); leave unlabelled images out"
             )
+
+
+@contextmanager
+def evaluation_mode(model: PixelCNN) -> Iterator[None]:
+    """While open, dropout is off; afterwards the model is in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -57,13 +57,11 @@ def build_model(config: RunConfig, state: Mapping[str, Tensor], source: Path) ->
     Raises:
         CheckpointError: names or shapes differ from the configuration's network, or a weight is not finite.
     """
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the random weights that are replaced next must not advance the user's seed
-        model = PixelCNN(config.model)
     try:
+        with torch.random.fork_rng(devices=[]):  # random weights that are replaced at once: keep the user's seed
+            model = PixelCNN(config.model)
         model.load_state_dict(dict(state), strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise CheckpointError(
             f"{source} does not fit its own configuration ({_second_line(error)}); it is damaged"
         ) from None

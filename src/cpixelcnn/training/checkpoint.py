@@ -37,9 +37,11 @@ class Progression:
         step: optimiser steps so far (skipped ones count).
         images_seen: the clock of the training; order, augmentation and dropout are functions of it.
         epoch: epochs that are complete, validation included.
-        epoch_bits: sum of bits/dim over the images of the running epoch, and `epoch_images` how many they are.
+        epoch_bits, epoch_norm: sums over the images of the running epoch of bits/dim and of their step's gradient norm.
+        epoch_images: how many images these sums are over (those of skipped steps are not).
+        epoch_seconds: time spent in the steps of the running epoch.
         bad_steps: steps skipped so far because their loss or gradient was not finite.
-        seconds: time spent in training, over all sessions.
+        seconds: time spent in steps since the start.
         best: the validation figures of the best checkpoint, and `best_step` its step; empty before the first.
     """
 
@@ -47,7 +49,9 @@ class Progression:
     images_seen: int = 0
     epoch: int = 0
     epoch_bits: float = 0.0
+    epoch_norm: float = 0.0
     epoch_images: int = 0
+    epoch_seconds: float = 0.0
     bad_steps: int = 0
     seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
@@ -95,7 +99,7 @@ def save_checkpoint(run: Path, config: RunConfig, trainee: Trainee, *, finished:
     progression = trainee.progression
     directory = run / runs.CHECKPOINTS
     final = directory / runs.checkpoint_name(progression.step)
-    temporary = directory / f".incoming-{final.name}"
+    temporary, outgoing = directory / f".incoming-{final.name}", directory / f".outgoing-{final.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
@@ -106,8 +110,10 @@ def save_checkpoint(run: Path, config: RunConfig, trainee: Trainee, *, finished:
         write_json(temporary / "config.json", config.to_json())
         _write_manifest(temporary, progression, finished)
         if final.exists():  # the same step, saved again because validation has ended since
-            shutil.rmtree(final)
+            shutil.rmtree(outgoing, ignore_errors=True)
+            os.replace(final, outgoing)
         os.replace(temporary, final)
+        shutil.rmtree(outgoing, ignore_errors=True)
         flush_to_disk(directory)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -82,7 +82,8 @@ def train(
         if checkpoint is None and checkpoint_paths(run):
             raise ConfigError(f"{run} already holds a run; go on with --resume {run}, or choose another --out")
         trainee = _prepare(config, train_set, device, checkpoint)
-        return _Training(config, train_set, validation_set, run, device, trainee, listener, stop).run_to_end()
+        training = _Training(config, train_set, validation_set, run, device, checkpoint, trainee, listener, stop)
+        return training.run_to_end()
 
 
 class _Training:
@@ -95,12 +96,14 @@ class _Training:
         validation_set: ImageSet,
         run: Path,
         device: torch.device,
+        checkpoint: Path | None,
         trainee: Trainee,
         listener: TrainingListener,
         stop: StopRequest,
     ) -> None:
         self.config, self.options, self.run, self.device = config, config.train, run, device
-        self.train_set, self.trainee, self.listener, self.stop = train_set, trainee, listener, stop
+        self.train_set, self.checkpoint, self.trainee = train_set, checkpoint, trainee
+        self.listener, self.stop = listener, stop
         subset = config.train.eval_images
         if 0 < subset < len(validation_set):
             validation_set = validation_set.select(balanced_subset(validation_set.labels, subset))
@@ -110,8 +113,8 @@ class _Training:
 
     def run_to_end(self) -> TrainResult:
         config, at, listener = self.options, self.trainee.progression, self.listener
-        if at.step:
-            point_links(self.run, at, checkpoint_paths(self.run)[-1])
+        if self.checkpoint is not None:
+            point_links(self.run, at, self.checkpoint)
         write_json(self.run / "config.json", self.config.to_json())
         metrics = MetricsLog(self.run, at.epoch)
         listener.on_start(self._start())
@@ -119,21 +122,17 @@ class _Training:
         try:
             while at.epoch < config.epochs:
                 # The steps of one epoch, or what is left of it.
-                started, images_before, norms = time.perf_counter(), at.images_seen, []
                 for indices in self._batches():
-                    norms.append(self._step(indices))
+                    self._step(indices)
                     self.stop.check()
-                seconds = time.perf_counter() - started
-                at.seconds += seconds
-                speed = (at.images_seen - images_before) / seconds
 
                 # What the moving average is worth now.
                 validate = (at.epoch + 1) % config.eval_interval == 0 or at.epoch + 1 == config.epochs
-                record, is_best = self._close_epoch(norms, speed, validate)
+                record, is_best = self._close_epoch(validate)
                 finished = at.epoch == config.epochs
+                self._log(metrics, record)  # before the checkpoint: resuming drops a line too many, but cannot add one
                 if is_best or finished or at.epoch % config.save_interval == 0:
                     self._save(finished)
-                metrics.append(record)
                 listener.on_epoch(record, is_best)
 
                 # A look at what it draws.
@@ -153,9 +152,10 @@ class _Training:
         left = order[at.images_seen - at.epoch * n :]
         return list(torch.split(left, self.options.batch_size))
 
-    def _step(self, indices: Tensor) -> float:
-        """One step of Adam on one batch; returns the gradient's norm. A step that is not finite changes nothing."""
+    def _step(self, indices: Tensor) -> None:
+        """One step of Adam on one batch. A step whose loss or gradient is not finite changes no weight."""
         config, trainee, at = self.options, self.trainee, self.trainee.progression
+        started = time.perf_counter()
         lr = learning_rate(config, at.step)
         for group in trainee.optimiser.param_groups:
             group["lr"] = lr
@@ -179,14 +179,17 @@ class _Training:
             trainee.optimiser.step()
             trainee.ema.update(trainee.model, at.step)
             at.epoch_bits += loss * len(images)
+            at.epoch_norm += norm * len(images)
             at.epoch_images += len(images)
             self.bad_in_a_row = 0
         else:
             self._skip_bad_step()
+        elapsed = time.perf_counter() - started
+        at.seconds += elapsed
+        at.epoch_seconds += elapsed
         n = len(self.train_set)
         in_epoch = at.images_seen - at.epoch * n
         self.listener.on_step(StepRecord(at.step, at.epoch, in_epoch, n, at.images_seen, loss, norm, lr))
-        return norm
 
     def _skip_bad_step(self) -> None:
         at = self.trainee.progression
@@ -207,19 +210,18 @@ class _Training:
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         return images.to(self.device), labels.to(self.device)
 
-    def _close_epoch(self, norms: list[float], speed: float, validate: bool) -> tuple[EpochRecord, bool]:
+    def _close_epoch(self, validate: bool) -> tuple[EpochRecord, bool]:
         """Validate, and make the record of the epoch that has just ended; whether it is the best so far."""
         at = self.trainee.progression
         figures: dict[str, float | int | None] = self._validate() if validate else {}
-        finite_norms = [norm for norm in norms if math.isfinite(norm)]
         record = EpochRecord(
             epoch=at.epoch + 1,
             step=at.step,
             images_seen=at.images_seen,
             train_bpd=at.epoch_bits / at.epoch_images if at.epoch_images else None,
             lr=learning_rate(self.options, max(at.step - 1, 0)),
-            grad_norm=sum(finite_norms) / len(finite_norms) if finite_norms else None,
-            images_per_second=speed,
+            grad_norm=at.epoch_norm / at.epoch_images if at.epoch_images else None,
+            images_per_second=len(self.train_set) / at.epoch_seconds if at.epoch_seconds else None,
             bad_steps=at.bad_steps,
             seconds=at.seconds,
             **figures,  # type: ignore[arg-type]
@@ -229,7 +231,7 @@ class _Training:
             at.best = {key: float(value) for key, value in figures.items() if value is not None}
             at.best_step = at.step
         at.epoch += 1
-        at.epoch_bits, at.epoch_images = 0.0, 0
+        at.epoch_bits, at.epoch_norm, at.epoch_images, at.epoch_seconds = 0.0, 0.0, 0, 0.0
         return record, is_best
 
     def _validate(self) -> dict[str, float | int | None]:
@@ -254,6 +256,12 @@ class _Training:
                 "nll_posterior": result.scores.nll_posterior,
             }
         return {key: value if value is not None and math.isfinite(value) else None for key, value in figures.items()}
+
+    def _log(self, metrics: MetricsLog, record: EpochRecord) -> None:
+        try:
+            metrics.append(record)
+        except OSError as error:
+            self.listener.on_warning(f"the figures of epoch {record.epoch} could not be written ({error.strerror})")
 
     def _save(self, finished: bool) -> None:
         """Save a checkpoint. A full disk is survived, except at the very end, where the work would be lost unsaid."""

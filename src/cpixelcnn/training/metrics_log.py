@@ -25,7 +25,7 @@ class EpochRecord:
     train_bpd: float | None
     lr: float
     grad_norm: float | None
-    images_per_second: float
+    images_per_second: float | None
     bad_steps: int
     seconds: float
     validation_images: int | None = None

@@ -1,0 +1,141 @@
+"""`cpixelcnn fid`: samples against a data set or against statistics, with what one must know to read the number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cpixelcnn.cli import fid as command
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def samples(cli: Cli, run: Path, tmp_path: Path) -> Path:
+    assert cli("sample", "--model", run, "-k", 1, "--out", tmp_path / "samples").code == 0
+    return tmp_path / "samples"
+
+
+@pytest.fixture
+def inception(inception_weights: Path) -> list[object]:
+    return ["--weights", inception_weights, "--dims", 64, "--device", "cpu"]
+
+
+@pytest.fixture
+def against(photographs: Path) -> list[object]:
+    return ["--dataset", "folder", "--data-dir", photographs]
+
+
+def test_the_document(cli: Cli, samples: Path, against: list[object], inception: list[object]) -> None:
+    outcome = cli("fid", "--samples", samples, *against, *inception, "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert {"value", "features", "dims", "n_samples", "n_reference", "protocol", "floor"} <= set(document)
+    assert (document["features"], document["dims"]) == ("inception", 64)
+    assert (document["n_samples"], document["n_reference"]) == (4, 8)
+    assert document["value"] > 0
+    assert document["floor"] > 0
+    assert document["is_fid"] is True
+    assert "folder test" in document["protocol"]
+    assert "folder train" in document["protocol"]
+    assert "rank-deficient" in outcome.err  # four samples in 64 dimensions
+    again = cli("fid", "--samples", samples, *against, *inception, "--json")
+    assert again.document["value"] == pytest.approx(document["value"])
+
+
+def test_for_people(cli: Cli, samples: Path, against: list[object], inception: list[object]) -> None:
+    outcome = cli("fid", "--samples", samples, *against, *inception)
+    assert outcome.code == 0, outcome.err
+    assert "FID" in outcome.out
+    assert "floor" in outcome.out
+    assert "inception, 64 dimensions" in outcome.out
+
+
+def test_real_images_against_themselves(
+    cli: Cli, photographs: Path, against: list[object], inception: list[object]
+) -> None:
+    """Any folder of images will do for samples; with a data set named, no model is needed."""
+    outcome = cli("fid", "--samples", photographs / "test", *against, *inception, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["value"] == pytest.approx(0, abs=1e-6)
+    assert outcome.document["floor"] > 0.001
+
+
+def test_images_without_a_manifest_take_the_data_of_a_model(
+    cli: Cli, run: Path, photographs: Path, inception: list[object]
+) -> None:
+    outcome = cli("fid", "--samples", photographs / "test", *inception, "--model", "absent", "--json")
+    assert outcome.code == 4
+    assert "absent" in outcome.document["error"]
+    outcome = cli("fid", "--samples", photographs / "test", *inception, "--model", run, "--split", "tset", "--json")
+    assert outcome.code == 2
+    assert "for the data set that it names" in outcome.err
+
+
+def test_statistics_instead_of_a_data_set(cli: Cli, samples: Path, inception: list[object], tmp_path: Path) -> None:
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(64), sigma=np.eye(64))
+    outcome = cli("fid", "--samples", samples, "--reference", tmp_path / "statistics.npz", *inception, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["n_reference"] is None
+    assert outcome.document["floor"] is None
+    np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
+    outcome = cli("fid", "--samples", samples, "--reference", tmp_path / "other.npz", *inception, "--json")
+    assert outcome.code == 3
+    assert "3 dimensions" in outcome.document["error"]
+
+
+def test_without_inception_another_network_answers_and_says_so(cli: Cli, samples: Path, against: list[object]) -> None:
+    outcome = cli("fid", "--samples", samples, *against, "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert (document["features"], document["dims"], document["is_fid"]) == ("efficientnet-lite0", 1280, False)
+    assert "not an FID" in outcome.err
+    assert "--weights" in outcome.err
+    refused = cli("fid", "--samples", samples, *against, "--features", "inception", "--json")
+    assert refused.code == 3
+    assert "--weights" in refused.document["error"]
+
+
+def test_by_default_the_reference_is_what_the_samples_were_learned_from(
+    cli: Cli, samples: Path, inception: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, int | None]] = []
+
+    def instead(images: Any, config: Any, split: str, *_: Any) -> Any:
+        asked.append((config.dataset, split, config.image_size))
+        raise command.typer.Exit(0)
+
+    monkeypatch.setattr(command, "_against_data_set", instead)
+    cli("fid", "--samples", samples, *inception)
+    cli("fid", "--samples", samples, *inception, "--split", "validation", "--reference-size", 16)
+    assert asked == [("embedded", "test", 8), ("embedded", "validation", 16)]
+
+
+def test_mistakes(
+    cli: Cli, run: Path, samples: Path, against: list[object], inception: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "lone").mkdir()
+    (tmp_path / "lone" / "manifest.json").write_text('{"manifest_version": 9, "images": [], "data": {}}')
+    outcome = cli("fid", "--samples", tmp_path / "lone", *inception, "--json")
+    assert outcome.code == 3
+    assert "format 9, newer" in outcome.document["error"]
+    (tmp_path / "lone" / "manifest.json").unlink()
+    (tmp_path / "lone" / "one.png").write_bytes((samples / "panda-00001.png").read_bytes())
+    for arguments, code, message in (
+        (["--samples", samples, "--features", "incepton"], 2, "--features"),
+        (["--samples", samples, "--dims", 100, *inception[:2]], 2, "--dims 100"),
+        (["--samples", samples, "--weights", "absent.pth", "--dims", 64], 3, "absent.pth"),
+        (["--samples", tmp_path / "lone", "--model", run, *inception], 3, "at least 2 images"),
+        (["--samples", samples, "--reference", "absent.npz", *inception], 3, "absent.npz"),
+        (["--samples", samples, "--split", "tset", *inception], 2, "tset"),
+    ):
+        outcome = cli("fid", *against, *arguments, "--json")
+        assert outcome.code == code, outcome.err
+        assert message in outcome.document["error"]
+    outcome = cli("fid", "--json")
+    assert outcome.code == 2
+    assert "--samples" in outcome.err

@@ -1,0 +1,226 @@
+"""`cpixelcnn eval` and `cpixelcnn bpd`: the figures of the library, for people and for scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cpixelcnn.config import DataConfig
+from cpixelcnn.data.registry import load_split
+from cpixelcnn.inference.evaluation import Evaluation, evaluate
+from cpixelcnn.inference.loading import load
+from cpixelcnn.model.weights import load_weights, save_weights
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def embedded(run: Path) -> Evaluation:
+    return evaluate(load(run), load_split(DataConfig(image_size=8, train_size=16), "test"))
+
+
+def test_eval_by_default_takes_the_newest_run_and_the_test_split(
+    cli: Cli, home: Path, run: Path, embedded: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    outcome = cli("eval", "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert (document["dataset"], document["split"], document["n_images"]) == ("embedded", "test", 1000)
+    assert Path(document["model"]).samefile(run / "best" / "ema.safetensors")
+    assert "newest finished run" in outcome.err
+    assert "embedded-tiny-1" in outcome.err
+    scores, density = embedded.scores, embedded.density
+    assert scores is not None
+    assert document["accuracy"] == pytest.approx(scores.accuracy)
+    assert document["accuracy_ci95"] == pytest.approx(list(scores.accuracy_ci95))
+    assert document["f1_macro"] == pytest.approx(scores.f1_macro)
+    assert document["confusion"] == scores.confusion.tolist()
+    assert document["nll_posterior"] == pytest.approx(scores.nll_posterior)
+    assert document["ece"] == pytest.approx(scores.ece)
+    assert document["bpd"] == pytest.approx(density.bpd)
+    assert document["bpd_marginal"] == pytest.approx(density.bpd_marginal)
+    assert sum(map(sum, document["confusion"])) == 1000
+
+
+def test_eval_by_path_for_people(cli: Cli, run: Path) -> None:
+    outcome = cli("eval", "--model", run, "--split", "validation")
+    assert outcome.code == 0, outcome.err
+    assert "embedded, validation split" in outcome.out
+    for figure in ("accuracy", "macro F1", "bits/dim", "confusion", "95 % interval", "calibration error"):
+        assert figure in outcome.out
+    assert "device     cpu" in outcome.err
+    assert "model      run" in outcome.err
+
+
+def test_bpd(cli: Cli, home: Path, embedded: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    document = cli("bpd", "--json").document
+    assert {"bpd", "bpd_marginal", "stderr", "n_images"} <= set(document)
+    assert document["n_images"] == 1000
+    assert document["bpd"] == pytest.approx(embedded.density.bpd)
+    assert document["bpd_marginal"] == pytest.approx(embedded.density.bpd_marginal)
+    assert document["stderr"] == pytest.approx(embedded.density.stderr)
+
+
+def test_bpd_for_people(cli: Cli, run: Path) -> None:
+    outcome = cli("bpd", "--model", run / "last", "--split", "train", "--batch-size", 7)
+    assert outcome.code == 0, outcome.err
+    assert "embedded, train split" in outcome.out
+    assert "bits/dim, class given" in outcome.out
+    assert "standard error" in outcome.out
+
+
+def test_raw_weights_are_others_than_the_average(cli: Cli, run: Path) -> None:
+    arguments = ["bpd", "--model", run, "--split", "train", "--json"]
+    average, raw = cli(*arguments), cli(*arguments, "--raw-weights")
+    assert average.document["model"].endswith("ema.safetensors")
+    assert raw.document["model"].endswith("model.safetensors")
+    assert average.document["bpd"] != raw.document["bpd"]
+    assert "EMA weights" in average.err
+    assert "raw weights" in raw.err
+
+
+@pytest.mark.parametrize("prior", ["training", "0.25,0.25,0.25,0.25", "1,1,1,1"])
+def test_priors_that_are_all_uniform_here(cli: Cli, run: Path, prior: str) -> None:
+    arguments = ["bpd", "--model", run, "--split", "train", "--json"]
+    reference, other = cli(*arguments).document, cli(*arguments, "--prior", prior).document
+    assert other["bpd_marginal"] == pytest.approx(reference["bpd_marginal"])
+
+
+def test_a_prior_counts(cli: Cli, run: Path) -> None:
+    outcome = cli("eval", "--model", run, "--split", "train", "--prior", "0,0,1,0", "--json")
+    assert [sum(column) for column in zip(*outcome.document["confusion"], strict=True)] == [0, 0, 16, 0]
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ("flat", "neither uniform, training nor numbers"),
+        ("1,2", "2 numbers, but the model has 4 classes"),
+        ("1,2,3,-1", "0 or more"),
+        ("nan,1,1,1", "0 or more"),
+        ("0,0,0,0", "positive sum"),
+        ("", "--prior"),
+    ],
+)
+def test_priors_that_cannot_be(cli: Cli, run: Path, prior: str, message: str) -> None:
+    outcome = cli("bpd", "--model", run, "--split", "train", "--prior", prior)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_other_classes_are_refused(cli: Cli, run: Path, photographs: Path) -> None:
+    (photographs / "train" / "pizza").rename(photographs / "train" / "sushi")
+    (photographs / "test" / "pizza").rename(photographs / "test" / "sushi")
+    outcome = cli("eval", "--model", run, "-d", "folder", "-i", photographs)
+    assert outcome.code == 2
+    assert "sushi" in outcome.err
+    assert "pizza" in outcome.err
+
+
+def test_without_labels_eval_says_what_it_cannot_compute(cli: Cli, run: Path, course: Path) -> None:
+    outcome = cli("eval", "--model", run, "-d", "cpen455", "-i", course, "--split", "test", "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert document["n_images"] == 4
+    assert document["bpd_marginal"] > 0
+    for name in ("accuracy", "accuracy_ci95", "f1_macro", "confusion", "bpd", "nll_posterior", "ece"):
+        assert document[name] is None
+    assert "no accuracy" in outcome.err
+    auto = cli("eval", "--model", run, "-d", "cpen455", "-i", course, "--json")
+    assert auto.document["split"] == "validation"
+    assert auto.document["accuracy"] is not None
+    assert "the test split of cpen455 has no labels" in auto.err
+
+
+@pytest.fixture
+def course(tmp_path: Path, pictures: Path) -> Path:
+    """The course's layout: a labelled validation split, and a test split without labels."""
+    names = ("hamburger", "panda", "koala", "pizza")
+    files = [(path.relative_to(tmp_path), names.index(path.parent.name)) for path in sorted(pictures.rglob("*.png"))]
+    for split, rows in (("train", files), ("validation", files[:4]), ("test", [(path, -1) for path, _ in files[4:]])):
+        (tmp_path / f"{split}.csv").write_text("".join(f"{path},{label}\n" for path, label in rows))
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["eval", "bpd"])
+def test_a_model_that_overflows_gives_no_nan(cli: Cli, run: Path, tmp_path: Path, command: str) -> None:
+    """Weights that are finite, but whose likelihoods are not: the document is still one, and JSON."""
+    config, state = load_weights(run / "best" / "ema.safetensors")
+    huge = {name: torch.full_like(tensor, 1e30) if name.endswith(".g") else tensor for name, tensor in state.items()}
+    save_weights(tmp_path / "huge.safetensors", huge, config)
+    outcome = cli(command, "--model", tmp_path / "huge.safetensors", "--split", "train", "--json")
+    document = outcome.document
+    assert (outcome.code == 5 and document["exit_code"] == 5) or (outcome.code == 0 and document["bpd"] is None)
+
+
+@pytest.mark.parametrize("command", ["eval", "classify", "sample", "fid", "bpd"])
+def test_errors_are_one_json_document_too(cli: Cli, command: str, pictures: Path) -> None:
+    needed = {"classify": [pictures], "fid": ["--samples", pictures]}.get(command, [])
+    outcome = cli(command, *needed, "--model", "absent", "--json")
+    assert outcome.code == 4, outcome.err
+    assert outcome.document["exit_code"] == 4
+    assert "absent" in outcome.document["error"]
+    assert "absent" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["eval", "--bogus"], 2),
+        (["eval", "--split", "tset"], 2),
+        (["eval", "--device", "cuda:9"], 2),
+        (["bpd", "--batch-size", "0"], 2),
+        (["classify"], 2),
+        (["classify", "absent.png"], 3),
+        (["sample", "--class", "sushi"], 2),
+        (["sample", "--per-class", "0"], 2),
+        (["fid", "--samples", "absent"], 3),
+        (["eval", "--dataset", "folder"], 2),
+        (["eval", "--dataset", "folder", "--data-dir", "absent"], 3),
+        (["eval", "--dataset", "embeded"], 2),
+    ],
+)
+def test_every_kind_of_mistake_has_its_code_and_a_document(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    monkeypatch.chdir(home)
+    outcome = cli(*arguments, "--json")
+    assert (outcome.code, outcome.document["exit_code"]) == (code, code)
+    assert outcome.document["error"]
+    assert outcome.err
+    assert not (home / "out").exists()
+
+
+def test_models_that_are_none(cli: Cli, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.safetensors").write_text("<!DOCTYPE html><html>not found</html>")
+    (tmp_path / "empty.safetensors").touch()
+    (tmp_path / "notes.txt").write_text("my model is great\n" * 50)
+    (tmp_path / "folder").mkdir()
+    for name in ("page.safetensors", "empty.safetensors", "notes.txt", "folder", "x" * 300, ""):
+        outcome = cli("bpd", "--model", name)
+        assert outcome.code == 4, outcome.err
+        assert name in outcome.err
+
+
+def test_unknown_devices_list_the_known_ones(cli: Cli, run: Path) -> None:
+    outcome = cli("bpd", "--model", run, "--device", "tpu")
+    assert outcome.code == 2
+    assert "--device tpu" in outcome.err
+    assert "auto, cpu" in outcome.err
+
+
+def test_without_any_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cpixelcnn import runs
+
+    monkeypatch.setattr(runs, "shipped_models", dict)
+    outcome = cli("bpd")
+    assert outcome.code == 4
+    assert "train one, or pass --model" in outcome.err
+    assert os.listdir() == []

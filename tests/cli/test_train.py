@@ -1,0 +1,184 @@
+"""`cpixelcnn train`: the configuration it resolves to, the run it makes, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpixelcnn.config import RunConfig
+from cpixelcnn.presets import PRESETS
+from cpixelcnn.training import loop
+
+Cli = Callable[..., Any]
+DECIDED_BY_IMAGES = {"classes", "class_counts", "image_channels", "image_height", "image_width"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_dry_run_prints_the_configuration_of_every_preset(cli: Cli, tmp_path: Path, preset: str) -> None:
+    outcome = cli("train", "--preset", preset, "--dry-run")
+    assert outcome.code == 0
+    document = outcome.document
+    expected = PRESETS[preset]
+    assert {name: document["model"][name] for name in expected.model} == dict(expected.model)
+    assert {name: document["train"][name] for name in expected.train} == dict(expected.train)
+    assert not DECIDED_BY_IMAGES & set(document["model"])
+    assert document["run"] == f"runs/embedded-{preset}-1"
+    assert document["resume"] is None
+    assert os.listdir(tmp_path) == []
+
+
+def test_explicit_flags_win_over_the_preset(cli: Cli) -> None:
+    arguments = ["-n", 7, "--dropout", 0.25, "-x", 3, "--no-horizontal-flip", "-d", "mnist", "-i", "/somewhere"]
+    document = cli("train", *arguments, "--preset", "small", "--dry-run", "--out", "my [run]").document
+    assert (document["model"]["nr_filters"], document["model"]["dropout"], document["train"]["epochs"]) == (7, 0.25, 3)
+    assert document["train"]["horizontal_flip"] is False
+    assert (document["data"]["dataset"], document["data"]["data_dir"]) == ("mnist", "/somewhere")
+    assert document["model"]["early_fusion"] == "template"  # the preset's
+    assert document["run"] == "my [run]"
+
+
+def test_the_first_command_of_all(home: Path, run: Path) -> None:
+    out, err = (home / "stdout.txt").read_text(), (home / "stderr.txt").read_text()
+    assert "epoch 1/1" in out
+    assert "accuracy" in out
+    assert "test (1000 images)" in out
+    assert "parameters" in err
+    assert "16 for training, 20 for validation" in err
+    assert "cpixelcnn sample --model runs/embedded-tiny-1" in err
+    config = RunConfig.from_json(json.loads((run / "config.json").read_text()))
+    assert config.model.classes == ("hamburger", "panda", "koala", "pizza")
+    assert config.model.class_counts == (4, 4, 4, 4)
+    assert (config.model.nr_filters, config.model.nr_logistic_mix, config.train.seed) == (4, 2, 0)
+    assert (run / "samples" / "epoch-0001.png").is_file()
+
+
+def test_a_finished_run_says_so_and_goes_on_if_asked(cli: Cli, run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "runs" / "mine", symlinks=True)
+    before = (copy / "metrics.jsonl").read_bytes()
+    outcome = cli("train", "--resume", "auto")
+    assert outcome.code == 0
+    assert "runs/mine is finished (1 epochs)" in outcome.err
+    assert "--epochs" in outcome.err
+    assert (copy / "metrics.jsonl").read_bytes() == before
+    outcome = cli("train", "--resume", "auto", "--epochs", 2)
+    assert outcome.code == 0, outcome.err
+    assert "resumed    after 1 epochs, 16 images" in outcome.err
+    assert "epoch 2/2" in outcome.out
+    assert [json.loads(line)["epoch"] for line in (copy / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert (copy / "samples" / "epoch-0002.png").is_file()
+
+
+def test_a_run_is_not_overwritten(cli: Cli, run: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
+    before = tree(run)
+    outcome = cli("train", "--out", run)
+    assert outcome.code == 2
+    assert "already holds a run" in outcome.err
+    assert "--resume" in outcome.err
+    assert tree(run) == before
+
+
+def test_contradictions_are_refused(cli: Cli, run: Path) -> None:
+    outcome = cli("train", "--resume", run, "--nr-filters", 5)
+    assert outcome.code == 2
+    assert "--nr-filters 5 contradicts the checkpoint, which has 4" in outcome.err
+
+
+def test_images_of_other_classes_are_refused(cli: Cli, photographs: Path, tmp_path: Path) -> None:
+    arguments = ["train", "-d", "folder", "-i", photographs, "-n", 4, "-m", 2, "--image-size", 8, "-x", 1, "-o", "r"]
+    assert cli(*arguments).code == 0
+    other = photographs.rename(tmp_path / "other")
+    for split in ("train", "validation", "test"):
+        (other / split / "pizza").rename(other / split / "sushi")
+    outcome = cli("train", "--resume", "r", "-x", 2, "--data-dir", other)
+    assert outcome.code == 2
+    assert "hamburger, koala, panda, pizza" in outcome.err or "hamburger, panda, koala, pizza" in outcome.err
+    assert "sushi" in outcome.err
+
+
+def test_nothing_to_resume(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("train", "--resume", "absent")
+    assert outcome.code == 4
+    assert "--resume absent" in outcome.err
+
+
+def test_a_mistyped_data_set_makes_no_directory(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "--dataset", "cifar").code == 2
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "folder"], "--data-dir"),
+        (["--dataset", "folder", "--data-dir", "absent"], "absent does not exist"),
+        (["--dataset", "cpen455", "--data-dir", "."], "train.csv"),
+        (["--dataset", "cifar10", "--data-dir", "."], "--download"),
+    ],
+)
+def test_data_that_is_not_there(cli: Cli, tmp_path: Path, arguments: list[str], message: str) -> None:
+    outcome = cli("train", *arguments)
+    assert outcome.code == (2 if arguments[-1] == "folder" else 3)
+    assert message in outcome.err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_of_ones_own(cli: Cli, photographs: Path) -> None:
+    sizes = ["--nr-filters", 4, "--nr-logistic-mix", 2, "--image-size", 8]
+    outcome = cli("train", "-d", "folder", "-i", photographs, *sizes, "-x", 1, "-o", "r", "-b", 5)
+    assert outcome.code == 0, outcome.err
+    assert "12 for training, 8 for validation" in outcome.err
+    assert "test (8 images)" in outcome.out
+
+
+def test_bad_images_stop_the_training_before_it_starts(cli: Cli, photographs: Path) -> None:
+    (photographs / "train" / "panda" / "x.png").write_text("not an image")
+    (photographs / "train" / "koala" / "y.png").touch()
+    arguments = ["train", "-d", "folder", "-i", photographs, "-n", 4, "-m", 2, "--image-size", 8, "-x", 1, "-o", "r"]
+    outcome = cli(*arguments)
+    assert outcome.code == 3
+    assert "x.png" in outcome.err
+    assert "y.png" in outcome.err
+    assert "--skip-bad" in outcome.err
+    assert not Path("r").exists()
+    outcome = cli(*arguments, "--skip-bad")
+    assert outcome.code == 0, outcome.err
+    assert "2 images that cannot be read were left out" in outcome.err
+
+
+def test_running_out_of_memory_is_one_line_of_advice(
+    cli: Cli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: Callable[[Path], dict[str, bytes]]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy", symlinks=True)
+
+    def starve(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1099511627776 bytes.\nmore")
+
+    monkeypatch.setattr(loop._Training, "_step", starve)
+    outcome = cli("train", "--resume", copy, "--epochs", 2)
+    assert outcome.code == 1
+    assert "--batch-size" in outcome.err.splitlines()[-1]
+    assert "1099511627776" not in outcome.err
+    assert tree(copy / "checkpoints") == tree(run / "checkpoints")
+
+
+def test_an_internal_error_is_one_line_that_says_how_to_see_more(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("first line\nsecond line")
+
+    monkeypatch.setattr(loop, "train", broken)
+    arguments = ["train", "--image-size", 8, "--train-size", 4, "-o", "r"]
+    outcome = cli(*arguments)
+    assert outcome.code == 1
+    last = outcome.err.splitlines()[-1]
+    assert "ZeroDivisionError: first line" in last
+    assert "CPIXELCNN_DEBUG=1" in last
+    assert "second" not in outcome.err
+    monkeypatch.setenv("CPIXELCNN_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        cli(*arguments)

@@ -1,0 +1,62 @@
+"""What the tests of several parts share: small networks with arbitrary weights, and arbitrary images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cpixelcnn.config import ModelConfig
+from cpixelcnn.model.network import PixelCNN
+
+torch.set_num_threads(1)  # the tensors are so small that a second thread costs more than it saves
+
+
+def _perturb(network: nn.Module, seed: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., PixelCNN]:
+    """`make_model(seed=0, perturb=0.3, **overrides)`: a tiny network in evaluation mode, of three classes unless told.
+
+    Every parameter is perturbed by noise of deviation `perturb`, so that neither fusion is the identity; 0 leaves the
+    network as it is created.
+    """
+
+    def make(seed: int = 0, perturb: float = 0.3, **overrides: Any) -> PixelCNN:
+        tiny: dict[str, Any] = {
+            "nr_filters": 4,
+            "nr_logistic_mix": 2,
+            "class_embedding_dim": 4,
+            "image_channels": 3,
+            "image_height": 4,
+            "image_width": 4,
+            "classes": ("ant", "bee", "cat"),
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = PixelCNN(ModelConfig(**(tiny | overrides)))
+        if perturb:
+            _perturb(model, seed, perturb)
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_images() -> Callable[..., Tensor]:
+    """`make_images(model, n, seed=0)`: n images of uniform noise that suit the model, uint8 (n, C, H, W)."""
+
+    def make(model: PixelCNN, n: int, seed: int = 0) -> Tensor:
+        config = model.config
+        size = (n, config.image_channels, config.image_height, config.image_width)
+        return torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+    return make

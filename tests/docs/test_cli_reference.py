@@ -1,0 +1,94 @@
+"""The reference pages say what the program does: generated, or compared with what they describe."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from cpixelcnn.config import ModelConfig, TrainConfig
+from cpixelcnn.presets import PRESETS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_cli_reference", DOCS / "make_cli_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_reference_is_up_to_date(generator: ModuleType) -> None:
+    written = (DOCS / "cli.md").read_text(encoding="utf-8")
+    assert written == generator.reference(), "run: python docs/make_cli_reference.py"
+
+
+def test_every_command_has_a_section(generator: ModuleType) -> None:
+    sections = re.findall(r"^## cpixelcnn (\w+)$", generator.reference(), re.MULTILINE)
+    assert sections == ["train", "eval", "classify", "sample", "fid", "bpd"]
+
+
+def test_the_table_of_presets_is_the_presets() -> None:
+    rows = table_rows(DOCS / "training-runs.md", "| Preset |")
+    assert [row[0] for row in rows] == [f"`{name}`" for name in PRESETS]
+    for row, preset in zip(rows, PRESETS.values(), strict=True):
+        model = ModelConfig(**preset.model, classes=("?",))
+        train = TrainConfig(**preset.train)
+        assert row[1:] == [
+            f"{model.nr_resnets}/{model.nr_filters}/{model.nr_logistic_mix}",
+            model.early_fusion,
+            model.film,
+            str(model.dropout),
+            str(train.epochs),
+            str(train.batch_size),
+            str(train.lr),
+            str(train.lr_decay),
+            f"{train.beta1}, {train.beta2}",
+            str(train.ema_decay),
+            "yes" if train.horizontal_flip else "no",
+        ]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    # README.md and docs/results.md are written apart from these pages, and so are not asked for here.
+    for page in (*DOCS.glob("*.md"), *DOCS.parent.glob("examples/*.md"), *DOCS.parent.glob("C*.md")):
+        for name, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+            target = page.parent / name if name else page
+            if "://" in name or target.name in ("README.md", "results.md"):
+                continue
+            assert target.exists(), f"{page.name} links to {name}"
+            assert not anchor or anchor in anchors(target), f"{page.name} links to {name}#{anchor}"
+
+
+def test_files_that_the_pages_name_exist() -> None:
+    root = DOCS.parent
+    for page in (*DOCS.glob("*.md"), root / "CONTRIBUTING.md"):
+        for name in re.findall(
+            r"`((?:tests|docs|model|inference|data|training|cli)/[\w/.]+)`", page.read_text("utf-8")
+        ):
+            assert (root / name).exists() or (root / "src/cpixelcnn" / name).exists(), f"{page.name} names {name}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def table_rows(page: Path, header: str) -> list[list[str]]:
+    """The cells of the table whose first line begins so."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(header))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows

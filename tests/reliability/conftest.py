@@ -1,0 +1,130 @@
+"""Trainings by the command line on a handful of 8x8 photographs, in this process or in one that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cpixelcnn.cli import app, console
+from cpixelcnn.data.embedded import CLASSES, generate
+from cpixelcnn.inference.sampling import Samples
+from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.training import loop
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory and a wide terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(autouse=True)
+def signals_do_not_end_the_tests() -> Iterator[None]:
+    """A signal that the code under test does not handle fails the test that sent it, and no other."""
+
+    def unhandled(number: int, frame: object) -> None:
+        pytest.fail(f"nobody handled {signal.Signals(number).name}")
+
+    previous = {number: signal.signal(number, unhandled) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the sample grid takes longer than all the rest of a training of this size; a blank one will do."""
+
+    def blank(model: PixelCNN, labels: list[int], *, seed: int, progress: Callable[[int, int], None]) -> Samples:
+        progress(1, 1)
+        images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
+        return Samples(images, torch.tensor(labels), (seed,) * len(labels), 0.0)
+
+    monkeypatch.setattr(loop, "sample", blank)
+
+
+@pytest.fixture
+def cli() -> Callable[..., Outcome]:
+    """Call `cpixelcnn` with these arguments, in this process."""
+
+    def run_command(*arguments: object) -> Outcome:
+        console.json_written, app._last_error = False, ""
+        out, err = io.StringIO(), io.StringIO()
+        argv = ["cpixelcnn", *map(str, arguments)]
+        with patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                app.main()
+            except SystemExit as stop:
+                code = stop.code
+        assert isinstance(code, int)
+        assert "Traceback" not in err.getvalue()
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder data set with splits: 3 images of each class for training, 2 each for validation and test."""
+    root = tmp_path_factory.mktemp("photographs")
+    for split, count in (("train", 12), ("validation", 8), ("test", 8)):
+        images, labels = generate(split, count, height=8, width=8)
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            folder = root / split / CLASSES[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.moveaxis(image, 0, 2)).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def training(photographs: Path) -> list[object]:
+    """Arguments of a training whose epochs of three steps take a fraction of a second."""
+    data = ["--dataset", "folder", "--data-dir", photographs, "--image-size", 8]
+    sizes = ["--nr-filters", 4, "--nr-logistic-mix", 2, "--batch-size", 4]
+    intervals = ["--eval-interval", 1, "--save-interval", 1]
+    return ["train", *data, *sizes, *intervals, "--precision", "float32", "--device", "cpu"]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start `cpixelcnn` as a process of its own; those that are left at the end of the test are killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "cpixelcnn", *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        started.append(subprocess.Popen(command, env=environment, **streams))  # type: ignore[call-overload]
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()

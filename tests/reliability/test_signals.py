@@ -1,0 +1,189 @@
+"""Numbers 21, 22 and 24: Ctrl-C, SIGTERM, and streams that go away."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
+from cpixelcnn.training import checkpoint, loop
+from cpixelcnn.training.checkpoint import find_checkpoint
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def during(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have this process receive a signal at the nth call of a function, before that function does its work."""
+
+    def during(owner: object, name: str, nth: int, *numbers: int) -> None:
+        original, calls = getattr(owner, name), iter(range(1, 1000))
+
+        def interrupted(*arguments: Any, **options: Any) -> Any:
+            if next(calls) == nth:
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, interrupted)
+
+    return during
+
+
+PLACES = {
+    "a step": (loop.DiscretizedLogisticMixture, "log_prob", 5),
+    "validation": (loop, "evaluate", 2),
+    "saving": (checkpoint, "save_weights", 3),
+    "writing the figures": (loop.MetricsLog, "append", 2),
+    "drawing samples": (loop, "sample", 1),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_saves_and_tells_how_to_go_on(
+    cli: Cli, training: list[object], during: Callable[..., None], place: str, number: int, code: int
+) -> None:
+    during(*PLACES[place], number)
+    options = ["--sample-interval", 1] if place == "drawing samples" else []
+    outcome = cli(*training, "--epochs", 4, "--out", "run", *options)
+    assert outcome.code == code, outcome.err
+    newest = checkpoint_paths(Path("run"))[-1]
+    manifest = verify_checkpoint(newest)
+    assert (Path("run") / "last").resolve() == newest.resolve()
+    assert f"stopped after {manifest['images_seen']} images" in outcome.err
+    assert not manifest["finished"]
+    assert not list(Path("run/checkpoints").glob(".*"))
+    again = re.search(r"go on with: cpixelcnn (.*)", outcome.err)
+    assert again
+    assert shlex.split(again[1]) == ["train", "--resume", "run"]
+
+
+def test_the_command_that_is_printed_works(cli: Cli, training: list[object], during: Callable[..., None]) -> None:
+    during(*PLACES["a step"], signal.SIGINT)
+    outcome = cli(*training, "--epochs", 2, "--out", "it's [my] run; $HOME", "--data-dir", Path(str(training[4])))
+    again = re.search(r"go on with: cpixelcnn (.*)", outcome.err)
+    assert again
+    arguments = shlex.split(again[1])
+    assert arguments == ["train", "--resume", "it's [my] run; $HOME"]
+    assert cli(*arguments).code == 0
+    assert read_manifest(Path("it's [my] run; $HOME/last"))["finished"]
+
+
+@pytest.mark.parametrize("place", ["a step", "validation", "saving", "drawing samples"])
+def test_a_second_ctrl_c_stops_at_once(
+    cli: Cli, training: list[object], during: Callable[..., None], place: str
+) -> None:
+    assert cli(*training, "--epochs", 1, "--out", "run").code == 0
+    before = {path.name for path in checkpoint_paths(Path("run"))}
+    owner, name, _ = PLACES[place]
+    during(owner, name, 1, signal.SIGINT, signal.SIGINT)
+    outcome = cli("train", "--resume", "run", "--epochs", 2)
+    assert outcome.code == 130, outcome.err
+    assert before <= {path.name for path in checkpoint_paths(Path("run"))}
+    assert not list(Path("run/checkpoints").glob(".*"))
+    found = find_checkpoint(Path("run"))
+    assert found is not None
+    assert found.warnings == ()
+    verify_checkpoint(Path("run/best"))
+    during(loop, "_prepare", 99)
+    assert cli("train", "--resume", "run", "--epochs", 2).code == 0
+
+
+def test_ctrl_c_outside_of_training_is_no_traceback(
+    cli: Cli, training: list[object], during: Callable[..., None]
+) -> None:
+    from cpixelcnn.inference import evaluation
+
+    assert cli(*training, "--epochs", 1, "--out", "run").code == 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    during(evaluation, "evaluate", 1, signal.SIGINT)
+    outcome = cli("eval", "--model", "run")
+    assert outcome.code == 130
+    assert len(outcome.err.splitlines()) < 6
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_process_of_its_own(start: Any, training: list[object], number: int, code: int) -> None:
+    process = start(*training, "--epochs", 10_000, "--out", "run")
+    wait_for(Path("run/last/manifest.json").exists, process)
+    process.send_signal(number)
+    sent = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert time.monotonic() - sent < 10
+    assert b"epoch 1/10000" in out
+    assert b"cpixelcnn train --resume run" in err
+    verify_checkpoint(Path("run/last"))
+
+
+def test_a_reader_that_has_gone_away_does_not_stop_the_training(training: list[object]) -> None:
+    """`cpixelcnn train | head -1`: the pipe is broken from the second line on; the training is what matters."""
+    command = shlex.join([sys.executable, "-m", "cpixelcnn", *map(str, training), "--epochs", "3", "--out", "run"])
+    done = shell(f"{command} 2>errors.txt | head -n 1; exit ${{PIPESTATUS[0]}}")
+    errors = Path("errors.txt").read_text()
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in errors
+    assert "Exception ignored" not in errors
+    assert read_manifest(Path("run/last"))["finished"] is True, errors
+    assert done.returncode == 0, errors
+
+
+def shell(script: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(["bash", "-c", script], capture_output=True, env=environment, timeout=100, check=False)
+
+
+@pytest.fixture
+def nobody_reads() -> Iterator[int]:
+    """The writing end of a pipe whose reader has gone away."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+def test_a_broken_stderr_does_not_stop_the_training(start: Any, training: list[object], nobody_reads: int) -> None:
+    process = start(*training, "--epochs", 2, "--out", "run", stderr=nobody_reads)
+    out, _ = process.communicate(timeout=60)
+    assert read_manifest(Path("run/last"))["finished"] is True
+    assert process.returncode == 0
+    assert b"epoch 2/2" in out  # what goes to stdout still arrives
+
+
+def test_a_document_that_nobody_reads_is_no_error(
+    cli: Cli, start: Any, training: list[object], nobody_reads: int
+) -> None:
+    assert cli(*training, "--epochs", 1, "--out", "run").code == 0
+    process = start("bpd", "--model", "run", "--json", stdout=nobody_reads)
+    _, err = process.communicate(timeout=60)
+    assert b"Traceback" not in err
+    assert b"Exception ignored" not in err
+    assert process.returncode == 0, err
+
+
+def test_streams_that_are_closed_from_the_start(training: list[object]) -> None:
+    """`cpixelcnn train >&- 2>&-`, as some job schedulers start their jobs."""
+    command = shlex.join([sys.executable, "-m", "cpixelcnn", *map(str, training), "--epochs", "1", "--out", "run"])
+    done = shell(f"{command} >&- 2>&-")
+    assert Path("run/last/manifest.json").exists()
+    assert read_manifest(Path("run/last"))["finished"] is True
+    assert done.returncode == 0

@@ -1,0 +1,55 @@
+"""The figures of the epochs in both formats, and what becomes of them when a run goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+
+from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
+
+
+def record(epoch: int, **figures: float) -> EpochRecord:
+    return EpochRecord(epoch, epoch * 3, epoch * 20, 4.5 / epoch, 1e-3, 0.25, 100.0, 0, 2.5, **figures)  # type: ignore[arg-type]
+
+
+def test_both_formats_hold_every_record(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0)
+    log.append(record(1, accuracy=0.5, validation_bpd=1 / 3))
+    log.append(record(2))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [asdict(record(1, accuracy=0.5, validation_bpd=1 / 3)), asdict(record(2))]
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == [field.name for field in fields(EpochRecord)]
+    assert float(table[0]["validation_bpd"]) == 1 / 3  # unrounded
+    assert [row["epoch"] for row in table] == ["1", "2"]
+    assert table[1]["accuracy"] == ""
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_going_on_drops_later_records(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0)
+    for epoch in (1, 2, 3):
+        log.append(record(epoch))
+    resumed = MetricsLog(tmp_path, 1)
+    assert [row.epoch for row in resumed.records] == [1]
+    resumed.append(record(2, accuracy=0.75))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["accuracy"]) for line in lines] == [(1, None), (2, 0.75)]
+
+
+def test_a_fresh_run_forgets_records_without_a_checkpoint(tmp_path: Path) -> None:
+    MetricsLog(tmp_path, 0).append(record(1))
+    assert MetricsLog(tmp_path, 0).records == []
+
+
+def test_not_a_number_is_not_json(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0)
+    log.append(record(1))
+    with pytest.raises(ValueError, match="JSON"):
+        log.append(record(2, accuracy=float("nan")))
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
