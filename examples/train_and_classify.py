@@ -49,7 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
         ),
         data=data,
         train=cpixelcnn.TrainConfig(
-            epochs=options.epochs, lr=5e-3, lr_decay=0.998, ema_decay=0.9, horizontal_flip=True, eval_images=100
+            epochs=options.epochs,
+            batch_size=8,
+            lr=4e-3,
+            lr_decay=0.998,
+            beta1=0.9,
+            beta2=0.99,
+            ema_decay=0.98,
+            eval_images=100,
         ),
     )
     with tempfile.TemporaryDirectory() as scratch:

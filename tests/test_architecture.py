@@ -45,7 +45,8 @@ def imports(tree: ast.AST, *, within_functions: bool = True) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, "imports are absolute"
+            assert node.level == 0, "imports are absolute"
+            assert node.module
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif not is_for_type_checking(node) and (
             within_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

@@ -36,6 +36,8 @@ class _Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The configuration of these fields; an unknown field is an error, a missing one takes its default."""
+        if not isinstance(values, dict):
+            raise ConfigError(f"the configuration holds {values!r} where it needs fields with values")
         fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         unknown = sorted(set(values) - set(fields))
         if unknown:
@@ -46,7 +48,9 @@ class _Config:
         for name, value in values.items():
             expected: Any = (int, float) if isinstance(kinds[name], float) else type(kinds[name])
             expected = (list, tuple) if isinstance(kinds[name], tuple) else expected
-            if kinds[name] is not None and not isinstance(value, expected):
+            if kinds[name] is None:
+                expected = (int if "int" in str(fields[name].type) else str, type(None))
+            if not isinstance(value, expected):
                 raise ConfigError(f"the configuration field {name} cannot be {value!r}")
         return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -25,7 +26,7 @@ CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 WEIGHTS, EMA_WEIGHTS, TRAINER = "model.safetensors", "ema.safetensors", "trainer.pt"
 MANIFEST_VERSION = 1
-_STEP = re.compile(r"step-(\d+)")
+_STEP = re.compile(r"(\.outgoing-)?step-(\d+)")  # outgoing: about to be replaced when a save was killed
 
 
 def checkpoint_name(step: int) -> str:
@@ -39,8 +40,10 @@ def checkpoint_paths(run: Path) -> list[Path]:
     if (run / CHECKPOINTS).is_dir():
         for path in (run / CHECKPOINTS).iterdir():
             match = _STEP.fullmatch(path.name)
+            if match and match[1] and (path.parent / path.name.removeprefix(".outgoing-")).exists():
+                continue
             if match and path.is_dir():
-                found.append((int(match[1]), path))
+                found.append((int(match[2]), path))
     return [path for _, path in sorted(found)]
 
 
@@ -125,17 +128,17 @@ def find_model(reference: str | Path | None = None, *, ema: bool = True, runs: P
         name = next(iter(shipped))
         return ModelFile(shipped[name], f"shipped model {name!r} (no finished run under {runs}/)")
     path = Path(reference)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
         if (path.parent / MANIFEST).is_file():
             verify_checkpoint(path.parent, only=(path.name,))
         return ModelFile(path, f"weight file {path}")
-    if (path / CHECKPOINTS).is_dir():
+    if os.path.isdir(path / CHECKPOINTS):
         return _in_run(path, ema, "run")
-    if (path / WEIGHTS).is_file() or (path / MANIFEST).is_file():
+    if os.path.isfile(path / WEIGHTS) or os.path.isfile(path / MANIFEST):
         return ModelFile(_in_checkpoint(path, ema), f"checkpoint {path}")
     if str(reference) in shipped:
         return ModelFile(shipped[str(reference)], f"shipped model {str(reference)!r}")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise CheckpointError(f"{path} is neither a run nor a checkpoint directory; check --model")
     close = difflib.get_close_matches(str(reference), shipped, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"shipped models: {', '.join(shipped) or 'none'}"

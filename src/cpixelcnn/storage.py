@@ -23,7 +23,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        share(temporary)
         flush_to_disk(temporary)
         os.replace(temporary, path)
     except BaseException:
@@ -39,7 +39,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused (ValueError)."""
-    write_text(path, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
@@ -74,7 +74,8 @@ def replace_link(link: Path, target: str) -> None:
     os.replace(temporary, link)
 
 
-def _umask() -> int:
+def share(path: Path) -> None:
+    """Give a file that was made for its owner alone the permissions that new files usually get."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    path.chmod(0o666 & ~mask)

@@ -120,6 +120,7 @@ for arguments in (["classify", {str(folder)!r}], ["bpd", "--split", "train"], ["
     assert "8 images" in done.stdout.decode("ascii")
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a stand-in for the stream may be left for the end to close
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("json", [[], ["--json"]], ids=["for people", "json"])
 def test_a_stream_that_was_closed_before_the_start(
@@ -134,6 +135,7 @@ def test_a_stream_that_was_closed_before_the_start(
         assert len(outcome.document["results"]) == 8 if json else "8 images" in outcome.out
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_closed_stderr_loses_no_error_code(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     original = contextlib.redirect_stderr
     monkeypatch.setattr(contextlib, "redirect_stderr", lambda _: original(None))

@@ -22,7 +22,7 @@ from cpixelcnn.cli import app, console
 from cpixelcnn.data.embedded import CLASSES, generate
 from cpixelcnn.inference.sampling import Samples
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.training import loop
+from cpixelcnn.training import validation as between_epochs
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
         images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
         return Samples(images, torch.tensor(labels), (seed,) * len(labels), 0.0)
 
-    monkeypatch.setattr(loop, "sample", blank)
+    monkeypatch.setattr(between_epochs, "sample", blank)
 
 
 @pytest.fixture

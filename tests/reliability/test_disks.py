@@ -17,6 +17,7 @@ import torch
 from cpixelcnn import storage
 from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
 from cpixelcnn.training import checkpoint, loop, metrics_log
+from cpixelcnn.training import validation as between_epochs
 from cpixelcnn.training.checkpoint import locked
 
 Cli = Callable[..., Any]
@@ -58,7 +59,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         pytest.param(torch, "save", 2, 2, id="trainer.pt of the second epoch"),
         pytest.param(checkpoint, "save_weights", 3, 3, id="weights of the second epoch"),
         pytest.param(metrics_log, "write_text", 3, 3, id="figures of the second epoch"),
-        pytest.param(loop, "save_grid", 1, 1, id="the first samples"),
+        pytest.param(between_epochs, "save_grid", 1, 1, id="the first samples"),
     ],
 )
 def test_a_disk_that_is_full_for_a_while_is_survived(

@@ -15,6 +15,7 @@ from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import load_weights
 from cpixelcnn.runs import checkpoint_paths, verify_checkpoint
 from cpixelcnn.training import loop
+from cpixelcnn.training import validation as between_epochs
 
 Cli = Callable[..., Any]
 
@@ -128,7 +129,7 @@ def test_bad_steps_that_are_not_in_a_row_do_not_add_up(
 def test_a_validation_that_is_not_a_number_is_never_the_best_and_blocks_nothing(
     cli: Cli, training: list[object], monkeypatch: pytest.MonkeyPatch, bad_epoch: int
 ) -> None:
-    original_evaluate, original_log_prob = loop.evaluate, PixelCNN.log_prob
+    original_evaluate, original_log_prob = between_epochs.evaluate, PixelCNN.log_prob
     epochs = iter(range(1, 100))
     accuracy: dict[int, float] = {}
 
@@ -143,7 +144,7 @@ def test_a_validation_that_is_not_a_number_is_never_the_best_and_blocks_nothing(
         accuracy[epoch] = result.scores.accuracy if result.scores else -1.0
         return result
 
-    monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(between_epochs, "evaluate", evaluate)
     outcome = cli(*training, "--epochs", 3, "--out", "run")
     assert outcome.code == 0, outcome.err
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]

@@ -17,6 +17,7 @@ import pytest
 
 from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
 from cpixelcnn.training import checkpoint, loop
+from cpixelcnn.training import validation as between_epochs
 from cpixelcnn.training.checkpoint import find_checkpoint
 
 Cli = Callable[..., Any]
@@ -42,10 +43,10 @@ def during(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 PLACES = {
     "a step": (loop.DiscretizedLogisticMixture, "log_prob", 5),
-    "validation": (loop, "evaluate", 2),
+    "validation": (between_epochs, "evaluate", 2),
     "saving": (checkpoint, "save_weights", 3),
     "writing the figures": (loop.MetricsLog, "append", 2),
-    "drawing samples": (loop, "sample", 1),
+    "drawing samples": (between_epochs, "sample", 1),
 }
 
 

@@ -18,6 +18,7 @@ from cpixelcnn.errors import Interrupted
 from cpixelcnn.inference.sampling import Samples
 from cpixelcnn.model.weights import load_weights
 from cpixelcnn.training import loop
+from cpixelcnn.training import validation as between_epochs
 from cpixelcnn.training.checkpoint import find_checkpoint
 from cpixelcnn.training.listener import StepRecord, TrainingListener
 from cpixelcnn.training.metrics_log import EpochRecord
@@ -132,7 +133,7 @@ def fit(config: Callable[..., RunConfig], train_set: ImageSet, validation_set: I
         assert not resume or found is not None
         arguments: dict[str, Any] = {"device": CPU, "checkpoint": found and found.path}
         arguments |= {"listener": recorder, "stop": recorder.stop}
-        with patch.object(loop, "sample", loop.sample if draw else draw_nothing):
+        with patch.object(between_epochs, "sample", between_epochs.sample if draw else draw_nothing):
             try:
                 loop.train(config(**changes), images, validation, run, **arguments)
             except Interrupted:

@@ -242,12 +242,11 @@ def test_killed_at_any_rename(
             os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status == (9 if rename < 5 + again else 0)
-    with locked(run):
-        found = find_checkpoint(run)
-        assert found is not None
-        assert found.warnings == ()
-        restore(found.path, trainee)
-        assert runs.find_model(run).warnings == ()
+    found = find_checkpoint(run)
+    assert found is not None
+    assert found.warnings == ()
+    restore(found.path, trainee)
+    assert runs.find_model(run).warnings == ()
 
 
 def test_saving_a_step_again_replaces_it(save: Callable[..., Path], run: Path) -> None:

@@ -20,8 +20,10 @@ from cpixelcnn.inference.loading import load
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.runs import verify_checkpoint
 from cpixelcnn.training import loop
-from cpixelcnn.training.loop import is_better, learning_rate
+from cpixelcnn.training import validation as between_epochs
+from cpixelcnn.training.loop import learning_rate
 from cpixelcnn.training.metrics_log import EpochRecord
+from cpixelcnn.training.validation import is_better
 
 Fit = Callable[..., Any]
 State = Callable[[Path], dict[str, Any]]
@@ -169,7 +171,7 @@ def test_the_average_is_validated_not_the_weights(
     recorder = fit(tmp_path / "run", epochs=1, lr=0.02)
     record = recorder.epochs[0][0]
     for ema, expected in ((True, True), (False, False)):
-        evaluation = loop.evaluate(load(tmp_path / "run", ema=ema), validation_set)
+        evaluation = between_epochs.evaluate(load(tmp_path / "run", ema=ema), validation_set)
         assert (evaluation.density.bpd == pytest.approx(record.validation_bpd, rel=1e-6)) is expected
 
 
@@ -188,13 +190,13 @@ def test_validation_on_a_stratified_subset(
     fit: Fit, make_images: Callable[..., ImageSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[ImageSet] = []
-    original = loop.evaluate
+    original = between_epochs.evaluate
 
     def spy(model: PixelCNN, images: ImageSet, **options: Any) -> Any:
         seen.append(images)
         return original(model, images, **options)
 
-    monkeypatch.setattr(loop, "evaluate", spy)
+    monkeypatch.setattr(between_epochs, "evaluate", spy)
     whole = make_images(12, seed=1, split="validation")
     uneven = whole.select(torch.tensor([0, 2, 4, 6, 8, 10, 1, 3, 5]))  # six cats, then three dogs
     record = fit(tmp_path / "run", epochs=1, eval_images=4, validation=uneven).epochs[0][0]

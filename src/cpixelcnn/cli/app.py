@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -53,8 +53,9 @@ def _root(
 
 def main() -> None:
     """Run the command line; every error becomes one sentence on stderr and an exit code."""
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # None where they were closed
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a character that the locale lacks must not end the work
     code = _run()
     if code and "--json" in sys.argv and not console.json_written:
@@ -100,4 +101,8 @@ def _flush_or_forget() -> None:
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what the interpreter flushes at exit must not fail again)
+        sys.stdout = _nowhere()  # what the interpreter flushes at exit must not fail again
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")

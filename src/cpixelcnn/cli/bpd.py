@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior
+from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior, require_finite
 
 
 def bpd(
@@ -31,6 +31,7 @@ def bpd(
         density = bits_per_dim(
             loaded.model, images.images, images.labels, prior=chosen_prior, batch_size=batch_size, progress=progress
         )
+    require_finite(density)
     if json:
         console.write_json(
             {

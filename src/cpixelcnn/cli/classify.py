@@ -106,7 +106,7 @@ def _table(inputs: ImageSet, result: Classification) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{len(inputs)} images", title_justify="left")
+    table = Table(title=f"{len(inputs)} image{'s' * (len(inputs) != 1)}", title_justify="left")
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("probability", justify="right")

@@ -20,14 +20,21 @@ PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no termin
 json_written = False
 
 
+class _Console(Console):
+    """A console whose reader may go away: Rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """The console of results."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def stderr() -> Console:
     """The console of everything else."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
 def tell(text: str, *, style: str | None = None) -> None:
@@ -51,9 +58,11 @@ def write_json(document: dict[str, Any]) -> None:
     """The one JSON document on stdout; refuses NaN and a second document."""
     global json_written
     assert not json_written, "stdout holds one document already"
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     json_written = True
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):  # whoever read our output has seen enough
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 @contextmanager

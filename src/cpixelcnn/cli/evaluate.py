@@ -6,7 +6,7 @@ import dataclasses
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior
+from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior, require_finite
 
 
 def evaluate(
@@ -31,6 +31,7 @@ def evaluate(
     images = load_images(config, split, loaded, download=download)
     with console.activity("scoring") as progress:
         result = evaluate_model(loaded.model, images, prior=chosen_prior, batch_size=batch_size, progress=progress)
+    require_finite(result.density)
     if result.missing:
         console.warn(result.missing)
     scores, density = result.scores, result.density

@@ -66,6 +66,7 @@ def fid(
     json: o.Json = False,
 ) -> None:
     """Frechet distance between samples and real images, by default the test split of the samples' data set."""
+    from cpixelcnn.config import DataConfig
     from cpixelcnn.data.sample_folder import read_samples
     from cpixelcnn.device import choose_device
     from cpixelcnn.metrics.features import choose_features
@@ -75,7 +76,8 @@ def fid(
     images, recorded = read_samples(samples)
     network = choose_features(features, dims, weights)
     if reference is None:
-        config = data_config(recorded or _data_of_model(model), dataset, data_dir)
+        stored = recorded or (_data_of_model(model) if dataset is None else DataConfig(dataset=dataset))
+        config = data_config(stored, dataset, data_dir)
         size = reference_size or images.images.shape[-1]
         config = dataclasses.replace(config, image_size=size)
         score = _against_data_set(images, config, split, network, chosen.device, batch_size, download)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpixelcnn.cli import console
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.errors import ConfigError, NonFiniteError
 
 if TYPE_CHECKING:
     import torch
 
     from cpixelcnn.config import DataConfig, RunConfig
     from cpixelcnn.data.image_set import ImageSet
+    from cpixelcnn.inference.density import BitsPerDim
     from cpixelcnn.model.network import PixelCNN
 
 
@@ -90,3 +92,13 @@ def parse_prior(text: str) -> str | list[float]:
         raise ConfigError(
             f"--prior {text!r} is neither uniform, training nor numbers such as 0.4,0.2,0.2,0.2"
         ) from None
+
+
+def require_finite(density: BitsPerDim) -> None:
+    """Refuse figures that are not finite.
+
+    Raises:
+        NonFiniteError: the model's likelihoods overflow.
+    """
+    if not math.isfinite(density.bpd_marginal):
+        raise NonFiniteError("the likelihoods of this model are not finite; choose an earlier checkpoint")

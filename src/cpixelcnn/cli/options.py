@@ -95,4 +95,12 @@ Split = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, everything else on stderr.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="The run directory; the next free runs/DATASET-PRESET-NUMBER unless given.",
+        show_default=False,
+    ),
+]

@@ -35,6 +35,7 @@ def sample(
     json: o.Json = False,
 ) -> None:
     """Draw images from a model, exactly, pixel by pixel."""
+    from cpixelcnn.data.finding import GRID
     from cpixelcnn.data.sample_folder import SampleOrigin, check_output_folder, write_samples
     from cpixelcnn.inference.sampling import sample as sample_images
     from cpixelcnn.report.pictures import save_grid
@@ -42,6 +43,8 @@ def sample(
 
     loaded = load_model(model, device, raw_weights=raw_weights)
     config = loaded.config.model
+    if classes and not config.conditional:
+        raise ConfigError("--class: this model is unconditional and draws no particular class; leave the option out")
     wanted = _wanted_labels(classes, config.classes) if config.conditional else [-1]
     check_output_folder(out, overwrite=overwrite)
     labels = [label for label in wanted for _ in range(per_class)]
@@ -49,7 +52,7 @@ def sample(
         samples = sample_images(loaded.model, labels, seed=seed, batch_size=batch_size, progress=progress)
     origin = SampleOrigin(str(loaded.path), file_digest(loaded.path), config.classes, loaded.config.data)
     write_samples(out, samples.images, samples.labels, samples.seeds, origin)
-    save_grid(out / "grid.png", samples.images, columns=per_class)
+    save_grid(out / GRID, samples.images, columns=per_class)
     names = [config.classes[label] if config.conditional else None for label in samples.labels.tolist()]
     if json:
         console.write_json(
@@ -69,7 +72,7 @@ def sample(
         ("images", str(len(labels))),
         ("classes", ", ".join(dict.fromkeys(name or "(unconditional)" for name in names))),
         ("time", f"{console.duration(samples.seconds)}, {samples.seconds / len(labels):.2f} s an image"),
-        ("grid", str(out / "grid.png")),
+        ("grid", str(out / GRID)),
         ("manifest", str(out / "manifest.json")),
     ]
     console.show(facts(f"samples in {out}", rows))
@@ -83,7 +86,7 @@ def _wanted_labels(asked: list[str] | None, classes: tuple[str, ...]) -> list[in
             labels += range(len(classes))
         elif name in classes:
             labels.append(classes.index(name))
-        elif name.isdigit() and int(name) < len(classes):
+        elif name.isascii() and name.isdigit() and int(name) < len(classes):
             labels.append(int(name))
         else:
             raise ConfigError(f"--class {name!r} is not known to this model; its classes are: {', '.join(classes)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -180,4 +181,5 @@ def _show_result(plan: Plan, result: TrainResult, held_out: str, evaluation: Eva
     from cpixelcnn.report.tables import training_table
 
     console.show(training_table(result, held_out, evaluation))
-    console.tell(f"next: cpixelcnn sample --model {plan.run}   or   cpixelcnn eval --model {plan.run}")
+    run = shlex.quote(str(plan.run))
+    console.tell(f"next: cpixelcnn sample --model {run}   or   cpixelcnn eval --model {run}")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from cpixelcnn.errors import DataError
 
+# What lies in a folder of samples beside the samples themselves.
+MANIFEST, GRID = "manifest.json", "grid.png"
+
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 
 
@@ -27,7 +30,8 @@ def find_images(directory: Path, recursive: bool = True) -> list[Path]:
     """Everything in a directory that is named like an image, in natural order, sub-folders after files.
 
     What is named like an image and is none (a directory, a dangling link) is listed too, so that reading reports it
-    instead of nobody. Hidden files and folders are left out; links to folders are followed, but never in a circle.
+    instead of nobody. Hidden files and folders are left out, and so is the grid in a folder of samples; links to
+    folders are followed, but never in a circle.
 
     Raises:
         DataError: a directory cannot be listed.
@@ -46,6 +50,8 @@ def subfolders(directory: Path) -> list[Path]:
 
 def _search(directory: Path, recursive: bool, above: frozenset[Path]) -> list[Path]:
     found = [path for path in _entries(directory) if is_image_name(path.name)]
+    if (directory / MANIFEST).is_file():
+        found = [path for path in found if path.name != GRID]
     above |= {directory.resolve()}
     for folder in subfolders(directory) if recursive else []:
         if folder.resolve() not in above:

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import DataConfig
-from cpixelcnn.data.finding import find_images
+from cpixelcnn.data.finding import GRID, MANIFEST, find_images
 from cpixelcnn.data.image_set import UNLABELLED, ImageSet
 from cpixelcnn.data.reading import read_images
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.storage import write_json, write_png
 
-MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 
 
@@ -39,7 +38,7 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     Raises:
         ConfigError: the folder holds samples already (and `overwrite` is off), or cannot be written to.
     """
-    if (folder / MANIFEST).exists() and not overwrite:
+    if not overwrite and any((folder / name).exists() for name in (MANIFEST, GRID)):
         raise ConfigError(f"{folder} holds samples already; pass --overwrite to replace them, or choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +67,7 @@ def write_samples(
         entries.append({"file": path.name, "class": name, "label": label, "seed": seed})
     manifest = {
         "manifest_version": MANIFEST_VERSION,
+        "image_channels": images.shape[1],
         "model": origin.model,
         "model_sha256": origin.model_sha256,
         "classes": list(origin.classes),
@@ -99,7 +99,8 @@ def read_samples(folder: Path) -> tuple[ImageSet, DataConfig | None]:
         raise DataError(
             f"--samples {folder}: there are no images in it; make some with: cpixelcnn sample --out {folder}"
         )
-    read = read_images(paths, channels=3, height=None, width=None)
+    channels = manifest["image_channels"] if manifest else 3
+    read = read_images(paths, channels=channels, height=None, width=None)
     if labels is None:
         labels = torch.full((len(paths),), UNLABELLED)
     images = ImageSet(read.images, labels, classes, str(folder), "samples", tuple(paths))
@@ -112,21 +113,28 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["manifest_version"]
-        for entry in manifest["images"]:
-            if Path(entry["file"]).name != entry["file"]:
-                raise DataError(
-                    f"{path} lists {entry['file']!r}, which is not a file of this folder; make the samples anew"
-                )
-            _ = entry["label"], entry["seed"]
-        DataConfig.from_json(manifest["data"])
+        if manifest["manifest_version"] > MANIFEST_VERSION:
+            raise DataError(
+                f"{path} has format {manifest['manifest_version']}, newer than this version's {MANIFEST_VERSION}; "
+                "upgrade cpixelcnn"
+            )
+        _check_manifest(manifest)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is not a manifest of samples ({type(error).__name__}); make the samples anew"
         ) from None
-    if version > MANIFEST_VERSION:
-        raise DataError(f"{path} has format {version}, newer than this version's {MANIFEST_VERSION}; upgrade cpixelcnn")
     return dict(manifest)
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """Raise one of Python's own errors unless everything that is read later is there."""
+    if manifest["image_channels"] not in (1, 3):
+        raise ValueError("images have 1 or 3 channels")
+    for entry in manifest["images"]:
+        if Path(entry["file"]).name != entry["file"]:
+            raise ValueError("a file outside of the folder")
+        _ = entry["label"], entry["seed"]
+    DataConfig.from_json(manifest["data"])
 
 
 def _listed_files(folder: Path) -> list[str]:

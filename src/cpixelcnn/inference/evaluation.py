@@ -54,4 +54,6 @@ def evaluate(
             "and no conditional bits/dim"
         )
         return Evaluation(density, None, classification, missing)
+    if bool(classification.log_posteriors.isnan().any()):
+        return Evaluation(density, None, classification, "the likelihoods are not finite, so there is no accuracy")
     return Evaluation(density, score(classification.log_posteriors, image_set.labels), classification)

@@ -102,7 +102,7 @@ def draw_noise(config: ModelConfig, seed: int) -> Tensor:
 
 @torch.inference_mode()
 def _sample_naively(model: PixelCNN, labels: Tensor, noise: Tensor, progress: Progress) -> Tensor:
-    """One forward pass of the whole network for every pixel: slow, but the definition itself."""
+    """One forward pass for every pixel, over the rows down to its own: slow, but the definition itself."""
     config = model.config
     conditions = labels.to(model.device) if config.conditional else None
     noise = noise.to(model.device)
@@ -110,7 +110,7 @@ def _sample_naively(model: PixelCNN, labels: Tensor, noise: Tensor, progress: Pr
     images = torch.zeros(size, dtype=torch.uint8, device=model.device)
     for row in range(config.image_height):
         for column in range(config.image_width):
-            parameters = model(to_unit_interval(images), conditions)
+            parameters = model(to_unit_interval(images[:, :, : row + 1]), conditions)
             here = (..., slice(row, row + 1), slice(column, column + 1))
             images[here] = DiscretizedLogisticMixture(parameters[here], config.image_channels).sample(noise[here])
             progress(row * config.image_width + column + 1, config.image_height * config.image_width)

@@ -33,8 +33,8 @@ class ClassTemplateFusion(nn.Module):
         self.z = nn.Parameter(0.01 * torch.randn(nr_classes, image_channels, height, width))
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """x (N, C, H, W), labels (N,) int64 -> (N, C, H, W)."""
-        return x + self.z[labels]
+        """x (N, C, rows, W), labels (N,) int64 -> (N, C, rows, W); x may be the upper rows of an image alone."""
+        return x + self.z[labels][:, :, : x.shape[2]]
 
 
 class FiLM(nn.Module):

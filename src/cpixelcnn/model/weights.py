@@ -14,6 +14,7 @@ from torch import Tensor
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.storage import share
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
 
@@ -22,6 +23,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], config: RunConfig) -> 
     """Write a state dictionary with its configuration; names are those of a plain `PixelCNN`."""
     tensors = {_plain_name(name): tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     save_file(tensors, path, metadata={"format": "pt", "cpixelcnn_config": json.dumps(config.to_json())})
+    share(path)
 
 
 def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:

@@ -47,7 +47,7 @@ def score_rows(scores: ClassificationScores) -> list[tuple[str, str]]:
     return [
         ("accuracy", percent_with_interval(scores.accuracy, scores.accuracy_ci95)),
         ("macro F1", f"{100 * scores.f1_macro:.1f} %"),
-        ("posterior NLL", f"{scores.nll_posterior:.4f} nats"),
+        ("posterior NLL", "infinite" if scores.nll_posterior is None else f"{scores.nll_posterior:.4f} nats"),
         ("calibration error", f"{100 * scores.ece:.1f} %"),
     ]
 

@@ -36,6 +36,7 @@ class Progression:
     Attributes:
         step: optimiser steps so far (skipped ones count).
         images_seen: the clock of the training; order, augmentation and dropout are functions of it.
+        train_images: images in an epoch, without which the clock means nothing.
         epoch: epochs that are complete, validation included.
         epoch_bits, epoch_norm: sums over the images of the running epoch of bits/dim and of their step's gradient norm.
         epoch_images: how many images these sums are over (those of skipped steps are not).
@@ -47,6 +48,7 @@ class Progression:
 
     step: int = 0
     images_seen: int = 0
+    train_images: int = 0
     epoch: int = 0
     epoch_bits: float = 0.0
     epoch_norm: float = 0.0
@@ -116,6 +118,8 @@ def save_checkpoint(run: Path, config: RunConfig, trainee: Trainee, *, finished:
         shutil.rmtree(outgoing, ignore_errors=True)
         flush_to_disk(directory)
     except BaseException:
+        if outgoing.exists() and not final.exists():
+            os.replace(outgoing, final)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     runs.verify_checkpoint(final)
@@ -149,7 +153,9 @@ def point_links(run: Path, progression: Progression, last: Path) -> None:
 
 
 def prune(run: Path) -> None:
-    """Remove all checkpoints but the newest two and the one that `best` points to."""
+    """Remove all checkpoints but the newest two and the one that `best` points to, and what killed saves have left."""
+    for leftover in (run / runs.CHECKPOINTS).glob(".incoming-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     kept = {path.resolve() for path in (run / "best", run / "last") if path.exists()}
     for checkpoint in runs.checkpoint_paths(run)[:-KEEP_NEWEST]:
         if checkpoint.resolve() not in kept:
@@ -178,6 +184,9 @@ def find_checkpoint(where: Path) -> FoundCheckpoint | None:
         try:
             manifest = runs.verify_checkpoint(path)
             config, _ = load_weights(path / runs.WEIGHTS)
+            facts = {"epoch": int, "images_seen": int, "finished": bool}
+            if not all(type(manifest.get(name)) is kind for name, kind in facts.items()):
+                raise CheckpointError(f"{path} has an incomplete {runs.MANIFEST}; it is damaged")
             return FoundCheckpoint(path, config, manifest, tuple(warnings))
         except CheckpointError as error:
             warnings.append(f"{error}; trying the one before it")

@@ -8,6 +8,7 @@ uninterrupted one bit for bit on a CPU.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,9 @@ from cpixelcnn.config import RunConfig, TrainConfig
 from cpixelcnn.data.image_set import ImageSet, balanced_subset
 from cpixelcnn.device import choose_precision, network_precision
 from cpixelcnn.errors import CheckpointError, ConfigError, DataError, Interrupted, NonFiniteError
-from cpixelcnn.inference.evaluation import evaluate
-from cpixelcnn.inference.sampling import sample
 from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.report.pictures import save_grid
+from cpixelcnn.progress import Progress
 from cpixelcnn.runs import checkpoint_paths
 from cpixelcnn.seeds import derive_seed
 from cpixelcnn.storage import write_json
@@ -32,9 +31,9 @@ from cpixelcnn.training.ema import ExponentialMovingAverage
 from cpixelcnn.training.listener import StepRecord, TrainingListener, TrainingStart
 from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.training.signals import StopRequest
+from cpixelcnn.training.validation import draw_samples, is_better, validation_figures
 
 INITIALISING_IMAGES = 64
-IMAGES_PER_CLASS_IN_GRID = 4
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,24 @@ class _Training:
         self.validation_set = validation_set
         self.precision = choose_precision(config.train.precision, device)
         self.bad_in_a_row = 0
+        seen = trainee.progression.train_images
+        if seen not in (0, len(train_set)):
+            raise DataError(
+                f"this run was trained on {seen} images an epoch, but there are {len(train_set)} now; "
+                "bring back the old ones, or start a new run with another --out"
+            )
+        trainee.progression.train_images = len(train_set)
 
     def run_to_end(self) -> TrainResult:
         config, at, listener = self.options, self.trainee.progression, self.listener
         if self.checkpoint is not None:
             point_links(self.run, at, self.checkpoint)
-        write_json(self.run / "config.json", self.config.to_json())
+        try:
+            write_json(self.run / "config.json", self.config.to_json())
+        except OSError as error:
+            raise ConfigError(
+                f"{self.run} cannot be written to ({error.strerror}); make room, or choose another directory with --out"
+            ) from None
         metrics = MetricsLog(self.run, at.epoch)
         listener.on_start(self._start())
         grid = None
@@ -137,10 +148,11 @@ class _Training:
 
                 # A look at what it draws.
                 if finished or (config.sample_interval and at.epoch % config.sample_interval == 0):
-                    grid = self._draw_samples()
+                    grid = self._draw_samples() or grid
         except Interrupted as interruption:
             self._save(finished=at.epoch >= config.epochs)
-            message = f"stopped after {at.images_seen} images; go on with: cpixelcnn train --resume {self.run}"
+            command = f"cpixelcnn train --resume {shlex.quote(str(self.run))}"
+            message = f"stopped after {at.images_seen} images; go on with: {command}"
             raise Interrupted(message, interruption.signal_number) from None
         return TrainResult(self.run, dict(at.best), grid, at.seconds)
 
@@ -150,7 +162,7 @@ class _Training:
         generator = torch.Generator().manual_seed(derive_seed(self.options.seed, "order", at.epoch))
         order = torch.randperm(n, generator=generator)
         left = order[at.images_seen - at.epoch * n :]
-        return list(torch.split(left, self.options.batch_size))
+        return [batch for batch in torch.split(left, self.options.batch_size) if len(batch)]
 
     def _step(self, indices: Tensor) -> None:
         """One step of Adam on one batch. A step whose loss or gradient is not finite changes no weight."""
@@ -213,7 +225,10 @@ class _Training:
     def _close_epoch(self, validate: bool) -> tuple[EpochRecord, bool]:
         """Validate, and make the record of the epoch that has just ended; whether it is the best so far."""
         at = self.trainee.progression
-        figures: dict[str, float | int | None] = self._validate() if validate else {}
+        figures: dict[str, float | int | None] = {}
+        if validate:
+            progress = self._progress("validation")
+            figures = validation_figures(self.trainee.ema.model, self.validation_set, progress)
         record = EpochRecord(
             epoch=at.epoch + 1,
             step=at.step,
@@ -234,29 +249,6 @@ class _Training:
         at.epoch_bits, at.epoch_norm, at.epoch_images, at.epoch_seconds = 0.0, 0.0, 0, 0.0
         return record, is_best
 
-    def _validate(self) -> dict[str, float | int | None]:
-        report = self.listener.activity("validation")
-
-        def progress(done: int, total: int) -> None:
-            report(done, total)
-            self.stop.check()
-
-        result = evaluate(self.trainee.ema.model, self.validation_set, progress=progress)
-        figures: dict[str, float | int | None] = {
-            "validation_images": result.density.n_images,
-            "validation_bpd": result.density.bpd,
-            "validation_bpd_marginal": result.density.bpd_marginal,
-        }
-        if result.scores is not None:
-            figures |= {
-                "accuracy": result.scores.accuracy,
-                "accuracy_low": result.scores.accuracy_ci95[0],
-                "accuracy_high": result.scores.accuracy_ci95[1],
-                "f1_macro": result.scores.f1_macro,
-                "nll_posterior": result.scores.nll_posterior,
-            }
-        return {key: value if value is not None and math.isfinite(value) else None for key, value in figures.items()}
-
     def _log(self, metrics: MetricsLog, record: EpochRecord) -> None:
         try:
             metrics.append(record)
@@ -275,23 +267,25 @@ class _Training:
             older = f"{kept[-1].name} is still good" if kept else "there is none yet"
             self.listener.on_warning(f"{message}; training goes on, {older}")
 
-    def _draw_samples(self) -> Path:
-        """A grid with a row for each class, the same noise every time."""
-        report = self.listener.activity("samples")
+    def _draw_samples(self) -> Path | None:
+        epoch = self.trainee.progression.epoch
+        try:
+            path = draw_samples(self.run, self.trainee.ema.model, epoch, self.options.seed, self._progress("samples"))
+        except OSError as error:
+            self.listener.on_warning(f"the samples of epoch {epoch} could not be written ({error.strerror})")
+            return None
+        self.listener.on_samples(path)
+        return path
+
+    def _progress(self, activity: str) -> Progress:
+        """Reports of work beside the steps, which also end it when a stop was asked for."""
+        report = self.listener.activity(activity)
 
         def progress(done: int, total: int) -> None:
             report(done, total)
             self.stop.check()
 
-        model = self.trainee.ema.model
-        rows = max(model.config.nr_classes, 1) if model.config.conditional else 4
-        labels = [row for row in range(rows) for _ in range(IMAGES_PER_CLASS_IN_GRID)]
-        samples = sample(model, labels, seed=self.options.seed, progress=progress)
-        path = self.run / "samples" / f"epoch-{self.trainee.progression.epoch:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_grid(path, samples.images, columns=IMAGES_PER_CLASS_IN_GRID)
-        self.listener.on_samples(path)
-        return path
+        return progress
 
     def _start(self) -> TrainingStart:
         at = self.trainee.progression
@@ -313,20 +307,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * config.lr_decay**step
 
 
-def is_better(record: EpochRecord, best: dict[str, float]) -> bool:
-    """Whether an epoch beats the best so far: by accuracy, then posterior NLL; by bits/dim where there is no accuracy.
-
-    Bits per dimension cannot select a classifier, since the label is worth at most log2(classes) / D of them.
-    A figure that is missing or not finite never wins, and never keeps a later one from winning.
-    """
-    if record.accuracy is not None and math.isfinite(record.accuracy):
-        nll = record.nll_posterior
-        challenger = (record.accuracy, -nll if nll is not None and math.isfinite(nll) else -math.inf)
-        return challenger > (best.get("accuracy", -1.0), -best.get("nll_posterior", math.inf))
-    bits = record.validation_bpd_marginal
-    return bits is not None and math.isfinite(bits) and bits < best.get("validation_bpd_marginal", math.inf)
-
-
 def _prepare(config: RunConfig, train_set: ImageSet, device: torch.device, checkpoint: Path | None) -> Trainee:
     """A model with its average and optimiser: initialised from real images, or restored."""
     options = config.train
@@ -340,6 +320,8 @@ def _prepare(config: RunConfig, train_set: ImageSet, device: torch.device, check
     trainee = Trainee(model, ema, optimiser, Progression())
     if checkpoint is not None:
         restore(checkpoint, trainee)
+        for group in optimiser.param_groups:
+            group["betas"] = (options.beta1, options.beta2)  # may change when a run goes on
     return trainee
 
 

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from cpixelcnn.errors import CheckpointError
 from cpixelcnn.storage import write_text
 
 
@@ -47,8 +48,11 @@ class MetricsLog:
         self.records: list[EpochRecord] = []
         path = run / "metrics.jsonl"
         if path.is_file():
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            self.records = [EpochRecord(**row) for row in rows if row["epoch"] <= upto_epoch]
+            try:
+                rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+                self.records = [EpochRecord(**row) for row in rows if row["epoch"] <= upto_epoch]
+            except (ValueError, TypeError, KeyError) as error:
+                raise CheckpointError(f"{path} is damaged ({error}); repair or move it away") from None
 
     def append(self, record: EpochRecord) -> None:
         """Add one epoch and write both files."""

@@ -11,8 +11,9 @@ from typing import Any
 from cpixelcnn import presets
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.data.registry import dataset_info
 from cpixelcnn.errors import CheckpointError, ConfigError
-from cpixelcnn.runs import RUNS, checkpoint_paths, newest_run
+from cpixelcnn.runs import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths, newest_run
 from cpixelcnn.training.checkpoint import find_checkpoint
 
 _MAY_CHANGE_IN_DATA = {"data_dir", "skip_bad"}  # where the same images lie, and whether to be strict about them
@@ -77,6 +78,12 @@ def make_plan(request: Request, *, out: Path | None = None, resume: str | None =
         return _fresh(request, out)
     if not where.is_dir():
         raise CheckpointError(f"--resume {where}: there is no such directory")
+    if (where / MANIFEST).is_file():
+        where = where.resolve()  # `last` and `best` are links
+        if where.parent.name != CHECKPOINTS:
+            raise CheckpointError(
+                f"--resume {where}: a checkpoint goes on within a run; put it into RUN/{CHECKPOINTS}/ and resume RUN"
+            )
     found = find_checkpoint(where)
     if found is None:
         raise CheckpointError(f"--resume {where}: it holds no checkpoint; start anew with --out {where}")
@@ -85,6 +92,8 @@ def make_plan(request: Request, *, out: Path | None = None, resume: str | None =
         raise CheckpointError(
             f"--resume {where}: {run} has later checkpoints; resume the run, or copy this one elsewhere"
         )
+    if out is not None and out.resolve() != run.resolve():
+        raise ConfigError(f"--out {out} is another directory than that of --resume {resume}; leave it out")
     config = _merge(found.config, request)
     finished = bool(found.manifest["finished"]) and int(found.manifest["epoch"]) >= config.train.epochs
     return Plan(config, run, found.path, int(found.manifest["images_seen"]), finished, found.warnings)
@@ -112,6 +121,7 @@ def _fresh(request: Request, out: Path | None) -> Plan:
     stand_in = {} if unconditional else {"classes": ("?",)}  # replaced by `complete` once the images are known
     model = ModelConfig(**{**stand_in, **full.model})
     config = RunConfig(model, DataConfig(**full.data), TrainConfig(**full.train))
+    dataset_info(config.data.dataset)
     return Plan(config, out or _new_run_directory(f"{config.data.dataset}-{name}"))
 
 
