@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import DataError
@@ -20,12 +20,13 @@ CONFIG = ModelConfig(classes=("ant", "bee", "cat"), image_channels=3, image_heig
 PER_BIT = CONFIG.nr_dimensions * math.log(2)
 
 
-class UniformPredictor:
+class UniformPredictor(nn.Module):
     """Stands in for a model to which all 256 values of every channel are equally probable."""
 
     device = torch.device("cpu")
 
     def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
         self.config = config
 
     def log_prob(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
