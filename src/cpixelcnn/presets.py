@@ -33,14 +33,14 @@ PRESETS: dict[str, Preset] = {
         "1/24/5, minutes on two CPU cores; for the embedded data set",
         _sizes(1, 24, 5, dropout=0.0),
         {
-            "epochs": 6,
+            "epochs": 8,
             "batch_size": 8,
             "lr": 3e-3,
-            "lr_decay": 0.999,
+            "lr_decay": 0.99925,
             "beta1": 0.9,
             "beta2": 0.99,
             "ema_decay": 0.995,
-            "eval_interval": 3,
+            "eval_interval": 4,
         },
     ),
     "small": Preset(

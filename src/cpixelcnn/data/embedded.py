@@ -256,17 +256,12 @@ _RECIPES: tuple[Callable[[_Canvas, Generator], None], ...] = (_hamburger, _panda
 
 
 def _background(canvas: _Canvas, rng: Generator) -> None:
-    """Fill the canvas with a plain colour, a gradient, two halves, or a round spot on a wall."""
+    """Fill the canvas with a plain colour or a soft gradient."""
     first, second = _any_colour(rng), _any_colour(rng)
-    kind = int(rng.integers(4))
     across = (canvas.z * cmath.rect(1.0, float(rng.uniform(0.0, math.tau)))).real
     canvas.image += np.array(first)[:, None, None]
-    if kind == 1:
+    if rng.random() < 0.5:
         canvas.paint(across, second, blur=2.0)
-    elif kind == 2:
-        canvas.paint(float(rng.uniform(-0.6, 0.6)) + across, second)
-    elif kind == 3:
-        canvas.paint(_disc(canvas.z, 0j, float(rng.uniform(0.6, 1.1))), second)
 
 
 def _lamp(rng: Generator, strength: float, dimmest: float, brightest: float) -> _Field:
@@ -310,12 +305,12 @@ def draw(label: int, *, split: str, index: int, seed: int = 0, height: int = 32,
     _background(canvas, rng)
 
     radius = float(rng.uniform(0.60, 0.86))
-    reach = 1.13 - radius
+    reach = 1.18 - radius
     centre = complex(*rng.uniform(-reach, reach, 2))
     shadow = _ellipse(canvas.z, centre + 0.9j * radius, (0.85 + 0.2j) * radius)
     canvas.paint(shadow, (0.0, 0.0, 0.0), 0.35, blur=0.25)
 
-    canvas.enter(centre, radius, tilt=float(rng.uniform(-0.45, 0.45)), mirrored=bool(rng.random() < 0.5))
+    canvas.enter(centre, radius, tilt=float(rng.uniform(-0.35, 0.35)), mirrored=bool(rng.random() < 0.5))
     slope = cmath.rect(float(rng.uniform(0.0, 0.4)), float(rng.uniform(0.0, math.tau)))
     canvas.light = _lamp(rng, 0.15, 0.75, 1.1) * (1.0 + (canvas.z * slope).real)
     _RECIPES[label](canvas, rng)

@@ -14,6 +14,7 @@ from cpixelcnn.report.pictures import save_grid
 from cpixelcnn.training.metrics_log import EpochRecord
 
 GRID_COLUMNS = 4
+GRID_SCALE = 3
 GRID_ROWS_UNCONDITIONAL = 4
 
 
@@ -61,5 +62,5 @@ def draw_samples(run: Path, model: PixelCNN, epoch: int, seed: int, progress: Pr
     samples = sample(model, labels, seed=seed, progress=progress)
     path = run / "samples" / f"epoch-{epoch:04d}.png"
     path.parent.mkdir(exist_ok=True)
-    save_grid(path, samples.images, columns=GRID_COLUMNS)
+    save_grid(path, samples.images, columns=GRID_COLUMNS, scale=GRID_SCALE)
     return path
