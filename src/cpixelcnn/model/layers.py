@@ -180,8 +180,8 @@ def right_shift(x: Tensor) -> Tensor:
 class ElementDropout(nn.Module):
     """Dropout of single elements (not of whole channels), scaled by 1 / (1 - p) while training; the identity otherwise.
 
-    On a CPU torch draws one 32-bit random word for each element, which takes a quarter of a training step; here four
-    elements share one 64-bit word, so the probability is met to within 2^-17.
+    On a CPU torch draws one 32-bit random word for each element, and a training step takes a fifth longer for it
+    (benchmarks/dropout.py); here four elements share one 64-bit word, so p is met to within 2^-17.
     """
 
     def __init__(self, p: float) -> None:

@@ -102,8 +102,8 @@ def frechet_table(score: FrechetScore) -> Table:
     """A Frechet distance with what one must know to read it."""
     name = "FID" if score.is_fid else f"Frechet distance ({score.features}; not an FID)"
     rows = [
-        (name, f"{score.value:.2f}"),
-        ("floor", "unknown" if score.floor is None else f"{score.floor:.2f}  (real images, as many as samples)"),
+        (name, f"{score.value:.4g}"),
+        ("floor", "unknown" if score.floor is None else f"{score.floor:.4g}  (real images, as many as samples)"),
         ("samples", str(score.n_samples)),
         ("references", "unknown" if score.n_reference is None else str(score.n_reference)),
         ("features", f"{score.features}, {score.dims} dimensions"),
