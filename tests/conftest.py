@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -60,3 +62,19 @@ def make_images() -> Callable[..., Tensor]:
         return torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in the layout of pytorch-fid's file."""
+    import pytorch_fid.inception  # heavy, and needed by few tests
+
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    with (
+        torch.random.fork_rng(devices=[]),
+        patch.object(nn.Module, "load_state_dict"),
+        patch.object(pytorch_fid.inception, "load_state_dict_from_url"),
+    ):
+        torch.manual_seed(0)
+        torch.save(pytorch_fid.inception.fid_inception_v3().state_dict(), path)
+    return path

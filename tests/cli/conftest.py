@@ -16,10 +16,8 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-import pytorch_fid.inception
 import torch
 from PIL import Image
-from torch import nn
 
 from cpixelcnn.cli import app, console
 from cpixelcnn.data.embedded import CLASSES, generate
@@ -118,20 +116,6 @@ def photographs(tmp_path: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.moveaxis(image, 0, 2)).save(folder / f"{number}.png")
     return tmp_path / "photographs"
-
-
-@pytest.fixture(scope="session")
-def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights in the layout of pytorch-fid's file."""
-    path = tmp_path_factory.mktemp("inception") / "random.pth"
-    with (
-        torch.random.fork_rng(devices=[]),
-        patch.object(nn.Module, "load_state_dict"),
-        patch.object(pytorch_fid.inception, "load_state_dict_from_url"),
-    ):
-        torch.manual_seed(0)
-        torch.save(pytorch_fid.inception.fid_inception_v3().state_dict(), path)
-    return path
 
 
 @pytest.fixture

@@ -28,18 +28,10 @@ def images(count: int, size: int = 32, channels: int = 3, seed: int = 0) -> Tens
     return torch.randint(256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def weights(inception_weights: Path) -> Path:
     """Random weights in the layout of the published file."""
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    with (
-        torch.random.fork_rng(devices=[]),
-        patch.object(nn.Module, "load_state_dict"),
-        patch.object(pytorch_fid.inception, "load_state_dict_from_url"),
-    ):
-        torch.manual_seed(0)
-        torch.save(pytorch_fid.inception.fid_inception_v3().state_dict(), path)
-    return path
+    return inception_weights
 
 
 @pytest.fixture(autouse=True)

@@ -100,5 +100,6 @@ def require_finite(density: BitsPerDim) -> None:
     Raises:
         NonFiniteError: the model's likelihoods overflow.
     """
-    if not math.isfinite(density.bpd_marginal):
+    figures = (density.bpd_marginal, density.stderr, density.bpd or 0.0)
+    if not all(map(math.isfinite, figures)):
         raise NonFiniteError("the likelihoods of this model are not finite; choose an earlier checkpoint")
