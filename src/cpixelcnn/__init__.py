@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cpixelcnn.inference.evaluation import Evaluation, evaluate
     from cpixelcnn.inference.loading import load
     from cpixelcnn.inference.sampling import Samples, sample
+    from cpixelcnn.inference.sampling_options import SamplingOptions
     from cpixelcnn.model.likelihood import DiscretizedLogisticMixture
     from cpixelcnn.model.network import PixelCNN
     from cpixelcnn.training.loop import TrainResult, train
@@ -46,6 +47,7 @@ _HOMES = {
     "load": "inference.loading",
     "Samples": "inference.sampling",
     "sample": "inference.sampling",
+    "SamplingOptions": "inference.sampling_options",
     "DiscretizedLogisticMixture": "model.likelihood",
     "PixelCNN": "model.network",
     "TrainResult": "training.loop",
@@ -64,6 +66,7 @@ __all__ = [
     "PixelCNN",
     "RunConfig",
     "Samples",
+    "SamplingOptions",
     "TrainConfig",
     "TrainResult",
     "bits_per_dim",

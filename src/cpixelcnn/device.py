@@ -25,8 +25,14 @@ def available_devices() -> list[str]:
     return names + (["mps"] if torch.backends.mps.is_available() else [])
 
 
-def choose_device(name: str = "auto") -> DeviceChoice:
+def choose_device(name: str = "auto", local_rank: int = 0) -> DeviceChoice:
     """The device of that name: auto, cpu, cuda, cuda:N or mps. "auto" prefers CUDA, then MPS, then the CPU.
+
+    Several processes on one machine each get a GPU of their own, where the name is auto or cuda.
+
+    Args:
+        name: what the user asked for.
+        local_rank: this process's number among those on this machine.
 
     Raises:
         ConfigError: no such device here; lists those that there are.
@@ -34,11 +40,12 @@ def choose_device(name: str = "auto") -> DeviceChoice:
     available = available_devices()
     if name == "auto":
         if "cuda:0" in available:
-            return DeviceChoice(torch.device("cuda:0"), f"auto: {torch.cuda.get_device_name(0)}")
+            index = local_rank % torch.cuda.device_count()
+            return DeviceChoice(torch.device("cuda", index), f"auto: {torch.cuda.get_device_name(index)}")
         if "mps" in available:
             return DeviceChoice(torch.device("mps"), "auto: Apple GPU, no CUDA device")
         return DeviceChoice(torch.device("cpu"), f"auto: no GPU found, {torch.get_num_threads()} CPU threads")
-    wanted = "cuda:0" if name == "cuda" else name
+    wanted = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}" if name == "cuda" else name
     if wanted not in available:
         raise ConfigError(f"--device {name} is not there; this machine has: auto, {', '.join(available)}")
     return DeviceChoice(torch.device(wanted), "as asked")
@@ -72,3 +79,15 @@ def network_precision(name: str, device: torch.device) -> Iterator[None]:
     """While open, the network's matrix products run in this precision; weights and likelihood stay in float32."""
     with torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16"):
         yield
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """While open, float32 convolutions and matrix products are not rounded to fewer bits (TF32 on CUDA, say)."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,21 +1,27 @@
-"""Ancestral sampling: the inverse of the likelihood, one pixel after another in raster order.
+"""Sampling: the inverse of the likelihood, one pixel after another in raster order.
 
 All noise is drawn ahead, image by image from a seed of its own, so that an image can be made again from (model, class,
-seed) alone and does not depend on what else is in the batch (up to the rounding of differently batched convolutions).
+seed) alone and does not depend on what else is in the batch: up to the rounding of differently shaped matrix products,
+which now and then moves a value to its neighbour, and with it what follows in that image.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
+from cpixelcnn.device import exact_float32
 from cpixelcnn.errors import ConfigError, DataError
-from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
+from cpixelcnn.inference.incremental.predictor import IncrementalPredictor
+from cpixelcnn.inference.naive import NaivePredictor
+from cpixelcnn.inference.raster import Predictor, Raster
+from cpixelcnn.inference.rules import GuidedRule, MixtureRule, PixelRule, Temperature
+from cpixelcnn.inference.sampling_options import SamplingOptions
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
 from cpixelcnn.seeds import derive_seed
@@ -40,30 +46,48 @@ class Samples:
     seconds: float
 
 
-def sample(
-    model: PixelCNN,
+@dataclass(frozen=True)
+class Order:
+    """Which images to draw: made and checked by `order`.
+
+    Attributes:
+        labels: class of each image (N,) int64; -1 where the model is unconditional.
+        seeds: seed of each image's noise.
+        given: images uint8 (N, C, H, W) to complete, or None.
+        from_row: rows above it are kept as they are given.
+    """
+
+    labels: Tensor
+    seeds: tuple[int, ...]
+    given: Tensor | None = None
+    from_row: int = 0
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def select(self, indices: Sequence[int]) -> Order:
+        """The order of some of its images."""
+        given = None if self.given is None else self.given[list(indices)]
+        return replace(
+            self, labels=self.labels[list(indices)], seeds=tuple(self.seeds[i] for i in indices), given=given
+        )
+
+
+def order(
+    config: ModelConfig,
     labels: Tensor | Sequence[int],
     *,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
-    batch_size: int = BATCH_SIZE,
-    progress: Progress = silent,
-) -> Samples:
-    """Draw one image for each label, exactly from the model's distribution.
-
-    Args:
-        model: the model, in evaluation mode.
-        labels: class of each image; for an unconditional model their number alone counts.
-        seed: image i has the noise of seed `derive_seed(seed, "sample", i)`.
-        seeds: or the seed of each image itself, to make earlier images again.
-        batch_size: images drawn together.
-        progress: called after every pixel with (pixels done, pixels in all), counted over all images.
+    given: Tensor | None = None,
+    from_row: int = 0,
+) -> Order:
+    """One image for each label; the arguments are those of `sample`.
 
     Raises:
-        DataError: a label that the model does not know.
-        ConfigError: not one seed for each label.
+        DataError: a label that the model does not know, or given images of another kind or size than the model's.
+        ConfigError: not one seed for each label, or a row that the images do not have.
     """
-    started = time.perf_counter()
     label_tensor = torch.as_tensor(labels).cpu()
     if label_tensor.is_floating_point() and len(label_tensor):
         raise DataError(f"labels must be integers, but are {label_tensor.dtype}; convert them")
@@ -71,27 +95,102 @@ def sample(
     chosen = tuple(derive_seed(seed, "sample", i) for i in range(len(label_tensor))) if seeds is None else tuple(seeds)
     if len(chosen) != len(label_tensor):
         raise ConfigError(f"there are {len(chosen)} seeds for {len(label_tensor)} labels; give one for each image")
-    config = model.config
     if config.conditional and len(label_tensor):
         low, high = int(label_tensor.min()), int(label_tensor.max())
         if low < 0 or high >= config.nr_classes:
             raise DataError(f"labels must lie in 0..{config.nr_classes - 1}, but reach from {low} to {high}")
     if not config.conditional:
         label_tensor = torch.full_like(label_tensor, -1)
+    if given is not None:
+        expected = (len(chosen), config.image_channels, config.image_height, config.image_width)
+        if given.dtype != torch.uint8 or tuple(given.shape) != expected:
+            raise DataError(
+                f"images to complete must be uint8 {expected}, one for each label, but are {given.dtype} "
+                f"{tuple(given.shape)}; resize or repeat them first"
+            )
+    if not 0 <= from_row <= config.image_height or (from_row and given is None):
+        raise ConfigError(f"from_row must lie in 0..{config.image_height} and needs images, but is {from_row}")
+    return Order(label_tensor, chosen, given, from_row)
 
-    nr_pixels = config.image_height * config.image_width
-    images = torch.zeros(len(chosen), config.image_channels, config.image_height, config.image_width, dtype=torch.uint8)
-    for start in range(0, len(chosen), batch_size):
-        batch = slice(start, min(start + batch_size, len(chosen)))
-        size = batch.stop - batch.start
 
-        def batch_progress(done: int, total: int, start: int = start, size: int = size) -> None:
-            progress(start * nr_pixels + done * size, len(chosen) * nr_pixels)
+def sample(
+    model: PixelCNN,
+    labels: Tensor | Sequence[int],
+    *,
+    seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    given: Tensor | None = None,
+    from_row: int = 0,
+    options: SamplingOptions | None = None,
+    marginal: PixelCNN | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = silent,
+) -> Samples:
+    """Draw one image for each label, exactly from the model's distribution unless the options say otherwise.
 
-        noise = torch.stack([draw_noise(config, image_seed) for image_seed in chosen[batch]])
-        with evaluation_mode(model):
-            images[batch] = _sample_naively(model, label_tensor[batch], noise, batch_progress)
-    return Samples(images, label_tensor, chosen, time.perf_counter() - started)
+    Args:
+        model: the model.
+        labels: class of each image; for an unconditional model their number alone counts.
+        seed: image i has the noise of seed `derive_seed(seed, "sample", i)`.
+        seeds: or the seed of each image itself, to make earlier images again.
+        given: images uint8 (N, C, H, W) to complete: their rows above `from_row` are kept, and the others drawn from
+            p(rows below | rows above, c), which is exact since the order is raster.
+        from_row: the first row that is drawn.
+        options: sampler, precision, temperatures, guidance.
+        marginal: an unconditional model for guidance; the mixture over the classes unless given.
+        batch_size: most images drawn together.
+        progress: called after every row with (rows done, rows in all), counted over all images.
+
+    Raises:
+        DataError: a label that the model does not know, or given images of another kind or size than the model's.
+        ConfigError: not one seed for each label, a row that the images do not have, or options that do not go together.
+    """
+    started = time.perf_counter()
+    wanted = order(model.config, labels, seed=seed, seeds=seeds, given=given, from_row=from_row)
+    options = options or SamplingOptions()
+    batches = draw(model, wanted, options=options, marginal=marginal, batch_size=batch_size, progress=progress)
+    config = model.config
+    nothing = torch.zeros(0, config.image_channels, config.image_height, config.image_width, dtype=torch.uint8)
+    images = torch.cat([nothing, *batches])
+    return Samples(images, wanted.labels, wanted.seeds, time.perf_counter() - started)
+
+
+def draw(
+    model: PixelCNN,
+    wanted: Order,
+    *,
+    options: SamplingOptions,
+    marginal: PixelCNN | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = silent,
+) -> Iterator[Tensor]:
+    """The images of an order, batch by batch, each uint8 (n, C, H, W) on the CPU; the arguments are those of `sample`.
+
+    All batches have the same size, or nearly, so that the memory of the sampler is allocated once.
+
+    Raises:
+        ConfigError: options that do not go together with the models.
+    """
+    _check_guidance(model, marginal, options)
+    if not len(wanted):
+        return
+    height = model.config.image_height
+    nr_batches = -(-len(wanted) // batch_size)
+    n = -(-len(wanted) // nr_batches)
+    raster = _make_raster(model, marginal, options, n)
+    for start in range(0, len(wanted), n):
+        size = min(n, len(wanted) - start)
+
+        def row_done(row: int, start: int = start, size: int = size) -> None:
+            progress(start * height + (row + 1) * size, len(wanted) * height)
+
+        # A smaller last batch is filled up with its last image.
+        batch = wanted.select([min(i, len(wanted) - 1) for i in range(start, start + n)])
+        labels = batch.labels.to(model.device) if model.config.conditional else None
+        noise = torch.stack([draw_noise(model.config, image_seed) for image_seed in batch.seeds])
+        with evaluation_mode(model), evaluation_mode(marginal or model), exact_float32():
+            images = raster.draw(labels, noise, batch.given, batch.from_row, row_done)
+        yield images[:size]
 
 
 def draw_noise(config: ModelConfig, seed: int) -> Tensor:
@@ -101,17 +200,39 @@ def draw_noise(config: ModelConfig, seed: int) -> Tensor:
 
 
 @torch.inference_mode()
-def _sample_naively(model: PixelCNN, labels: Tensor, noise: Tensor, progress: Progress) -> Tensor:
-    """One forward pass for every pixel, over the rows down to its own: slow, but the definition itself."""
+def _make_raster(model: PixelCNN, marginal: PixelCNN | None, options: SamplingOptions, n: int) -> Raster:
     config = model.config
-    conditions = labels.to(model.device) if config.conditional else None
-    noise = noise.to(model.device)
-    size = (len(labels), config.image_channels, config.image_height, config.image_width)
-    images = torch.zeros(size, dtype=torch.uint8, device=model.device)
-    for row in range(config.image_height):
-        for column in range(config.image_width):
-            parameters = model(to_unit_interval(images[:, :, : row + 1]), conditions)
-            here = (..., slice(row, row + 1), slice(column, column + 1))
-            images[here] = DiscretizedLogisticMixture(parameters[here], config.image_channels).sample(noise[here])
-            progress(row * config.image_width + column + 1, config.image_height * config.image_width)
-    return images.cpu()
+
+    def predictor(model: PixelCNN, n: int) -> Predictor:
+        if options.sampler == "naive":
+            return NaivePredictor(model, n)
+        return IncrementalPredictor(model, n, getattr(torch, options.precision))
+
+    temperature = Temperature(options.mixture_temperature, options.scale_temperature)
+    predictors = [predictor(model, n)]
+    rule: PixelRule = MixtureRule(config.image_channels, temperature)
+    if options.guidance:
+        nr_classes = 0 if marginal is not None else config.nr_classes
+        rule = GuidedRule(config.image_channels, temperature, options.guidance, n, nr_classes, model.device)
+        if marginal is not None:
+            predictors.append(predictor(marginal, n))
+        else:
+            predictors = [predictor(model, n * nr_classes)]
+    return Raster(predictors, rule, config, n, model.device)
+
+
+def _check_guidance(model: PixelCNN, marginal: PixelCNN | None, options: SamplingOptions) -> None:
+    if options.guidance and not model.config.conditional:
+        raise ConfigError("guidance needs a class-conditional model, and this one is unconditional; leave it at 0")
+    if marginal is None:
+        return
+    if marginal.config.conditional:
+        raise ConfigError(
+            "the marginal model of guidance must be unconditional, but has classes; "
+            "train one with --early-fusion none --film none"
+        )
+    ours, theirs = (
+        (config.image_channels, config.image_height, config.image_width) for config in (model.config, marginal.config)
+    )
+    if ours != theirs:
+        raise ConfigError(f"the marginal model of guidance makes images of {theirs}, and the model of {ours} (C, H, W)")

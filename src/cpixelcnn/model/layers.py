@@ -69,9 +69,9 @@ class WeightNormConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.initialising:
             self._initialise(x)
-        return self._convolve(x, self.weight(), self.b)
+        return self.convolve(x, self.weight(), self.b)
 
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if not self.transposed:
             return F.conv2d(x, weight, bias, self.stride)
         # Of the kernel's columns beyond the stride, half are cut on either side; the output is exactly twice the input.
@@ -83,7 +83,7 @@ class WeightNormConv(nn.Module):
         """Set g and b so that this batch's outputs have mean 0 and deviation `init_scale` (same paper, section 3)."""
         self.g.fill_(1.0)
         self.b.zero_()
-        pre_activation = self._convolve(x, self.weight(), self.b).float()
+        pre_activation = self.convolve(x, self.weight(), self.b).float()
         variance, mean = torch.var_mean(pre_activation, dim=(0, 2, 3), correction=0)
         variance = torch.where(variance < _SMALLEST_VARIANCE, 1.0, variance)
         self.g.copy_(self.init_scale / variance.sqrt())

@@ -19,6 +19,8 @@ The three channels share the mixture indicator; within a component the mean of G
 
 from __future__ import annotations
 
+import copy
+import math
 from functools import cached_property
 
 import torch
@@ -29,6 +31,9 @@ NR_VALUES = 256
 HALF_BIN = 1.0 / 255.0
 LOG_SCALE_RANGE = (-7.0, 20.0)  # the original's lower clamp; the upper one only keeps an absurd scale finite
 PARAMETERS_PER_COMPONENT = {1: 3, 3: 10}  # indicator, mean and log-scale a channel, three coefficients for RGB
+
+
+_NUMBERS_AT_ONCE = 2**20
 
 
 def to_unit_interval(images: Tensor) -> Tensor:
@@ -103,11 +108,23 @@ class DiscretizedLogisticMixture:
         mean = self.conditional_mean(channel, to_unit_interval(images).to(self.means.dtype))
         inverse_scale = self.inverse_scales[:, channel]
         values = torch.arange(NR_VALUES, device=images.device, dtype=torch.uint8)
-        rows = []
-        for value in values:  # one value at a time: all at once would need 256 times K numbers a pixel
-            at_value = value.expand(mean.shape[0], 1, *mean.shape[2:])
-            rows.append(torch.logsumexp(posterior + _log_bin(at_value, mean, inverse_scale), dim=1))
-        return torch.stack(rows, dim=1)
+        # All values at once would need 256 K numbers a pixel: as many as fit into a few megabytes.
+        together = min(NR_VALUES, max(1, _NUMBERS_AT_ONCE // mean.numel()))
+        pieces = []
+        for some in torch.split(values, together):
+            log_bin = _log_bin(some.view(-1, 1, 1, 1, 1), mean, inverse_scale)  # (values, N, K, H, W)
+            pieces.append(torch.logsumexp(posterior + log_bin, dim=2))
+        return torch.cat(pieces).transpose(0, 1)
+
+    def tempered(self, mixture: float, scale: float) -> DiscretizedLogisticMixture:
+        """Another mixture: weights raised to the power 1 / mixture and renormalised, scales times `scale`."""
+        if mixture == 1.0 and scale == 1.0:
+            return self
+        other = copy.copy(self)
+        vars(other).pop("inverse_scales", None)
+        other.log_weights = F.log_softmax(self.log_weights / mixture, dim=1)
+        other.log_scales = self.log_scales + math.log(scale)
+        return other
 
     def sample(self, noise: Tensor) -> Tensor:
         """An image uint8 (N, C, H, W) from uniform noise in [0, 1), (N, C + 1, H, W).
@@ -119,15 +136,17 @@ class DiscretizedLogisticMixture:
         noise = noise.to(self.means.dtype)
         cumulative = self.log_weights.exp().cumsum(dim=1)
         component = (noise[:, :1] * cumulative[:, -1:] >= cumulative).sum(dim=1, keepdim=True)
-        component = component.clamp(max=cumulative.shape[1] - 1)
-        logits = torch.logit(noise[:, 1:])  # log u - log(1 - u); u = 0 gives -inf, which is the first bin
-        x = torch.zeros_like(logits)
-        for channel in range(self.image_channels):
-            mean = self.conditional_mean(channel, x).gather(1, component)[:, 0]
-            scale = self.log_scales[:, channel].gather(1, component)[:, 0].exp()
-            x = x.clone()
-            x[:, channel] = round_to_grid(mean + scale * logits[:, channel])
-        return to_8_bit(x)
+        component = component.clamp_(max=cumulative.shape[1] - 1)[:, None]
+        means, scales = _chosen(self.means, component), _chosen(self.log_scales, component).exp_()
+        deviations = scales * torch.logit(noise[:, 1:])  # log u - log(1 - u); u = 0 gives -inf, the first bin
+        values = [_nearest_value(means[:, 0] + deviations[:, 0])]
+        if self.coefficients is not None:
+            alpha, beta, gamma = _chosen(self.coefficients, component).unbind(1)
+            red = _on_grid(values[0])
+            values.append(_nearest_value(means[:, 1] + alpha * red + deviations[:, 1]))
+            green = _on_grid(values[1])
+            values.append(_nearest_value(means[:, 2] + beta * red + gamma * green + deviations[:, 2]))
+        return torch.stack(values, dim=1).to(torch.uint8)
 
     def _component_log_prob(self, images: Tensor, channels: int) -> Tensor | float:
         """Log-probability (N, K, H, W) under each component of the first `channels` channels; 0 of none."""
@@ -141,7 +160,7 @@ class DiscretizedLogisticMixture:
 
 
 def _log_bin(values: Tensor, mean: Tensor, inverse_scale: Tensor) -> Tensor:
-    """Equation (*): log-probability of 8-bit values (N, 1, H, W) under logistics (N, K, H, W)."""
+    """Equation (*): log-probability of 8-bit values, (N, 1, H, W) or alike, under logistics (N, K, H, W)."""
     centred = values.to(mean.dtype) / 127.5 - 1.0 - mean
     a = (centred + HALF_BIN) * inverse_scale
     b = (centred - HALF_BIN) * inverse_scale
@@ -150,3 +169,18 @@ def _log_bin(values: Tensor, mean: Tensor, inverse_scale: Tensor) -> Tensor:
     log_width = torch.log(-torch.expm1(-2.0 * HALF_BIN * inverse_scale))
     inner = log_below_a + log_above_b + log_width
     return torch.where(values == 0, log_below_a, torch.where(values == NR_VALUES - 1, log_above_b, inner))
+
+
+def _chosen(parameters: Tensor, component: Tensor) -> Tensor:
+    """Parameters (N, kinds, K, H, W) of the component (N, 1, 1, H, W) chosen at each pixel: (N, kinds, H, W)."""
+    return parameters.gather(2, component.expand(-1, parameters.shape[1], -1, -1, -1))[:, :, 0]
+
+
+def _nearest_value(x: Tensor) -> Tensor:
+    """The nearest 8-bit value of numbers in [-1, 1], as a float; what lies outside goes to the first or last value."""
+    return ((x + 1.0) * 127.5).round_().clamp_(0.0, 255.0)
+
+
+def _on_grid(values: Tensor) -> Tensor:
+    """8-bit values as numbers in [-1, 1]."""
+    return values / 127.5 - 1.0
