@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cpixelcnn.cli import fid as command
+from cpixelcnn.data.sample_folder import read_samples
 
 Cli = Callable[..., Any]
 
@@ -63,6 +64,19 @@ def test_real_images_against_themselves(
     assert outcome.code == 0, outcome.err
     assert outcome.document["value"] == pytest.approx(0, abs=1e-6)
     assert outcome.document["floor"] > 0.001
+
+
+def test_an_archive_is_worth_its_images(
+    cli: Cli, samples: Path, against: list[object], inception: list[object], tmp_path: Path
+) -> None:
+    images, _ = read_samples(samples)
+    np.savez(tmp_path / "all.npz", images.images.permute(0, 2, 3, 1).numpy())
+    values = []
+    for place in (samples, tmp_path / "all.npz"):
+        outcome = cli("fid", "--samples", place, *against, *inception, "--json")
+        assert outcome.code == 0, outcome.err
+        values.append(outcome.document["value"])
+    assert values[0] == pytest.approx(values[1])
 
 
 def test_images_without_a_manifest_take_the_data_of_a_model(

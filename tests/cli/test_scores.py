@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cpixelcnn.config import DataConfig
+from cpixelcnn.data.image_set import ImageSet
 from cpixelcnn.data.registry import load_split
+from cpixelcnn.data.sample_store import SampleRequest, SampleStore
 from cpixelcnn.inference.evaluation import Evaluation, evaluate
 from cpixelcnn.inference.loading import load
 from cpixelcnn.model.weights import load_weights, save_weights
@@ -56,6 +59,99 @@ def test_eval_by_path_for_people(cli: Cli, run: Path) -> None:
         assert figure in outcome.out
     assert "device     cpu" in outcome.err
     assert "model      run" in outcome.err
+
+
+@pytest.fixture
+def some() -> ImageSet:
+    """Images that suit the run."""
+    return load_split(DataConfig(image_size=8, train_size=16), "train")
+
+
+def store_samples(folder: Path, images: ImageSet, **changes: Any) -> Path:
+    """A folder of samples as the command would write it, of these images instead of the model's."""
+    values: dict[str, Any] = {
+        "model": "m",
+        "model_sha256": "0",
+        "classes": images.classes,
+        "data": DataConfig(image_size=8),
+        "image_shape": tuple(images.images.shape[1:]),
+        "settings": {},
+        "format": "png",
+        "labels": tuple(images.labels.tolist()),
+        "seeds": tuple(range(len(images))),
+    }
+    store = SampleStore.open(folder, SampleRequest(**(values | changes)))
+    store.write(range(len(images)), images.images)
+    store.finish()
+    return folder
+
+
+@pytest.mark.parametrize("format", ["png", "npz"])
+def test_eval_of_samples(cli: Cli, run: Path, some: ImageSet, tmp_path: Path, format: str) -> None:
+    folder = store_samples(tmp_path / "drawn", some, format=format)
+    outcome = cli("eval", "--model", run, "--samples", folder, "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert (document["dataset"], document["split"], document["n_images"]) == (str(folder), "samples", 16)
+    assert document["classes"] == list(some.classes)
+    assert document["data"]["image_size"] == 8
+    expected = evaluate(load(run), some)
+    assert expected.scores is not None
+    assert document["accuracy"] == pytest.approx(expected.scores.accuracy)
+    assert document["confusion"] == expected.scores.confusion.tolist()
+    assert document["bpd"] == pytest.approx(expected.density.bpd)
+    people = cli("eval", "--model", run, "--samples", folder)
+    assert people.code == 0, people.err
+    assert f"samples in {folder}" in people.out
+    assert "accuracy" in people.out and "confusion" in people.out
+
+
+def test_eval_of_an_archive_whose_labels_have_no_names(cli: Cli, run: Path, some: ImageSet, tmp_path: Path) -> None:
+    pixels, labels = some.images.permute(0, 2, 3, 1).numpy(), some.labels.numpy()
+    np.savez(tmp_path / "drawn.npz", pixels, labels=labels)
+    outcome = cli("eval", "--model", run, "--samples", "drawn.npz", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "by number" in outcome.err
+    assert (outcome.document["dataset"], outcome.document["data"]) == ("drawn.npz", None)
+    assert outcome.document["classes"] == list(some.classes)
+    expected = evaluate(load(run), some).scores
+    assert expected is not None
+    assert outcome.document["accuracy"] == pytest.approx(expected.accuracy)
+    assert cli("eval", "--model", run, "--samples", "drawn.npz").code == 0
+    np.savez(tmp_path / "drawn.npz", pixels, labels=labels + 1)
+    outcome = cli("eval", "--model", run, "--samples", "drawn.npz", "--json")
+    assert outcome.code == 3
+    assert "label 4, but the model has only 4 classes" in outcome.document["error"]
+
+
+def test_eval_of_samples_that_do_not_suit(
+    cli: Cli, run: Path, some: ImageSet, photographs: Path, tmp_path: Path
+) -> None:
+    store_samples(tmp_path / "renamed", some, classes=("hamburger", "panda", "koala", "sushi"))
+    store_samples(tmp_path / "nameless", some, labels=(-1,) * 16)
+    large = load_split(DataConfig(image_size=12, train_size=4), "train")
+    store_samples(tmp_path / "large", large)
+    for samples, code, messages in (
+        ("renamed", 2, ("koala, pizza, but --samples renamed has", "koala, sushi")),
+        ("nameless", 3, ("nameless has images without a class",)),
+        (photographs, 3, ("without a class",)),
+        ("large", 3, ("12x12 RGB", "8x8 RGB")),
+        ("absent", 3, ("there is no such folder",)),
+    ):
+        outcome = cli("eval", "--model", run, "--samples", samples, "--json")
+        assert outcome.code == code, outcome.err
+        assert all(message in outcome.document["error"] for message in messages), outcome.err
+
+
+@pytest.mark.parametrize(
+    "named",
+    [["--split", "test"], ["--dataset", "embedded"], ["--data-dir", "x"], ["--no-skip-bad"], ["--download"]],
+)
+def test_eval_of_samples_takes_no_data_set(cli: Cli, run: Path, named: list[str]) -> None:
+    outcome = cli("eval", "--model", run, "--samples", "absent", *named)
+    assert outcome.code == 2
+    assert "--samples takes the place of a data set" in outcome.err
+    assert f"leave out {named[0].replace('no-', '')}" in outcome.err
 
 
 def test_bpd(cli: Cli, home: Path, embedded: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior, require_finite
+from cpixelcnn.cli.loading import LoadedModel, data_config, load_images, load_model, parse_prior, require_finite
+from cpixelcnn.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from cpixelcnn.config import DataConfig
+    from cpixelcnn.data.image_set import ImageSet
+
+Samples = Annotated[
+    Path | None,
+    typer.Option(
+        "--samples",
+        help="Score labelled samples instead of a split: a folder, as `cpixelcnn sample` makes it, or an npz file.",
+        show_default=False,
+        rich_help_panel=o.DATA,
+    ),
+]
 
 
 def evaluate(
     model: o.Model = None,
     raw_weights: o.RawWeights = False,
+    samples: Samples = None,
     split: o.Split = "auto",
     dataset: o.Dataset = None,
     data_dir: o.DataDir = None,
@@ -22,13 +42,21 @@ def evaluate(
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
-    """Score a model on a labelled split: accuracy, F1, confusion, calibration and bits per dimension."""
+    """Score a model on a labelled split or on samples: accuracy, F1, confusion, calibration and bits per dimension."""
     from cpixelcnn.inference.evaluation import evaluate as evaluate_model
 
     chosen_prior = parse_prior(prior)
+    others = {"--split": split != "auto", "--dataset": dataset, "--data-dir": data_dir}
+    others |= {"--skip-bad": skip_bad is not None, "--download": download}
+    if samples is not None and (named := [flag for flag, given in others.items() if given not in (None, False)]):
+        raise ConfigError(f"--samples takes the place of a data set; leave out {', '.join(named)}")
     loaded = load_model(model, device, raw_weights=raw_weights)
-    config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
-    images = load_images(config, split, loaded, download=download)
+    config: DataConfig | None
+    if samples is not None:
+        images, config = _load_samples(samples, loaded)
+    else:
+        config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
+        images = load_images(config, split, loaded, download=download)
     with console.activity("scoring") as progress:
         result = evaluate_model(loaded.model, images, prior=chosen_prior, batch_size=batch_size, progress=progress)
     require_finite(result.density)
@@ -51,13 +79,53 @@ def evaluate(
                 "bpd_stderr": density.stderr,
                 "nll_posterior": scores and scores.nll_posterior,
                 "ece": scores and scores.ece,
-                "classes": list(images.classes),
-                "data": dataclasses.asdict(config),
+                "classes": list(images.classes or loaded.config.model.classes),
+                "data": config and dataclasses.asdict(config),
             }
         )
         return
     from cpixelcnn.report.tables import confusion_table, evaluation_table
 
-    console.show(evaluation_table(f"{images.name}, {images.split} split", result))
+    title = f"{images.name}, {images.split} split" if samples is None else f"samples in {images.name}"
+    console.show(evaluation_table(title, result))
     if scores is not None:
-        console.show(confusion_table(scores, images.classes))
+        console.show(confusion_table(scores, images.classes or loaded.config.model.classes))
+
+
+def _load_samples(path: Path, loaded: LoadedModel) -> tuple[ImageSet, DataConfig | None]:
+    """Samples that suit the model, with the data that they were learned from, where their manifest tells."""
+    from cpixelcnn.data.sample_folder import read_samples
+
+    model = loaded.config.model
+    images, recorded = read_samples(path)
+    channels, height, width = images.images.shape[1:]
+    if (channels, height, width) != (model.image_channels, model.image_height, model.image_width):
+        raise DataError(
+            f"--samples {path} holds images of {_size(channels, height, width)}, but the model is for "
+            f"{_size(model.image_channels, model.image_height, model.image_width)}; choose a --model of their size"
+        )
+    if not model.conditional:
+        return images, recorded
+    if not images.labelled:
+        raise DataError(
+            f"--samples {path} has images without a class, so there is nothing to score a classifier by; "
+            "draw them from a class-conditional model with: cpixelcnn sample"
+        )
+    if not images.classes:
+        console.tell(f"classes    those of the model, by number, since {path} has no names for them")
+        highest = int(images.labels.max())
+        if highest >= model.nr_classes:
+            raise DataError(
+                f"--samples {path} has the label {highest}, but the model has only {model.nr_classes} classes; "
+                "choose a --model of the same classes"
+            )
+    elif images.classes != model.classes:
+        raise ConfigError(
+            f"the model has the classes {', '.join(model.classes)}, but --samples {path} has "
+            f"{', '.join(images.classes)}; choose a --model of the same classes"
+        )
+    return images, recorded
+
+
+def _size(channels: int, height: int, width: int) -> str:
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

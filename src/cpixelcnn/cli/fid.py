@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from cpixelcnn.metrics.fid import FrechetScore
 
 SamplesFolder = Annotated[
-    Path, typer.Option("--samples", help="Folder of samples, as `cpixelcnn sample` makes them, or of any images.")
+    Path,
+    typer.Option(
+        "--samples",
+        help="Folder of samples, as `cpixelcnn sample` makes them, or of any images; or an npz file of them.",
+    ),
 ]
 Features = Annotated[
     str, typer.Option("--features", help="auto, inception or efficientnet-lite0 (whose distance is not an FID).")

@@ -1,11 +1,12 @@
-"""Folders of generated images: one PNG an image, and a manifest that tells where each came from."""
+"""Reading generated images: a folder with a manifest, a folder of any images, or an npz archive.
+
+Folders are written by `cpixelcnn.data.sample_store`.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,137 +14,129 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import DataConfig
-from cpixelcnn.data.finding import GRID, MANIFEST, find_images
+from cpixelcnn.data.finding import find_images
 from cpixelcnn.data.image_set import UNLABELLED, ImageSet
 from cpixelcnn.data.reading import read_images
-from cpixelcnn.errors import ConfigError, DataError
-from cpixelcnn.storage import write_json, write_png
-
-MANIFEST_VERSION = 1
-
-
-@dataclass(frozen=True)
-class SampleOrigin:
-    """What made a folder of samples: the weight file and its SHA-256, its classes and the data it was trained on."""
-
-    model: str
-    model_sha256: str
-    classes: tuple[str, ...]
-    data: DataConfig
+from cpixelcnn.data.sample_arrays import ARRAYS, SUFFIX, part_indices, read_arrays, read_parts, to_images
+from cpixelcnn.data.sample_manifest import read_manifest
+from cpixelcnn.errors import BadImagesError, DataError
 
 
-def check_output_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to mix new samples with old ones.
+def read_samples(path: Path) -> tuple[ImageSet, DataConfig | None]:
+    """Generated images at their own size, and the data set that their manifest names (None without a manifest).
+
+    A folder with a manifest has exactly the images that it lists, any other folder all images in it and below it, which
+    are unlabelled. An npz archive with `arr_0` needs no manifest; its labels are numbers of classes without names.
 
     Raises:
-        ConfigError: the folder holds samples already (and `overwrite` is off), or cannot be written to.
+        DataError: nothing there, no images, images of several sizes, a folder that is not finished, or files that are
+            missing or damaged.
     """
-    if not overwrite and any((folder / name).exists() for name in (MANIFEST, GRID)):
-        raise ConfigError(f"{folder} holds samples already; pass --overwrite to replace them, or choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written to ({error.strerror}); choose another --out") from None
-
-
-def write_samples(
-    folder: Path, images: Tensor, labels: Tensor, seeds: Sequence[int], origin: SampleOrigin
-) -> list[Path]:
-    """Write images uint8 (N, C, H, W) as PNG files named after class and number, then the manifest.
-
-    Files that an earlier manifest in this folder lists are removed first, so that the folder holds these samples alone.
-    """
-    for old in _listed_files(folder):
-        (folder / old).unlink(missing_ok=True)
-    paths, entries = [], []
-    for i, (image, label, seed) in enumerate(zip(images, labels.tolist(), seeds, strict=True)):
-        name = origin.classes[label] if label != UNLABELLED else None
-        path = folder / f"{_slug(name or 'sample')}-{i:05d}.png"
-        write_png(path, image[0].numpy() if image.shape[0] == 1 else image.permute(1, 2, 0).contiguous().numpy())
-        paths.append(path)
-        entries.append({"file": path.name, "class": name, "label": label, "seed": seed})
-    manifest = {
-        "manifest_version": MANIFEST_VERSION,
-        "image_channels": images.shape[1],
-        "model": origin.model,
-        "model_sha256": origin.model_sha256,
-        "classes": list(origin.classes),
-        "data": origin.data.to_json(),
-        "images": entries,
-    }
-    write_json(folder / MANIFEST, manifest)
-    return paths
-
-
-def read_samples(folder: Path) -> tuple[ImageSet, DataConfig | None]:
-    """The images of a folder at their own size, and the data set that the manifest names (None without a manifest).
-
-    With a manifest exactly the images it lists are read, otherwise every image in the folder and below it.
-
-    Raises:
-        DataError: no such folder, no images, images of several sizes, or files of the manifest that are missing.
-    """
-    if not folder.is_dir():
-        raise DataError(f"--samples {folder}: there is no such folder; make one with: cpixelcnn sample --out {folder}")
-    manifest = _read_manifest(folder)
-    if manifest is None:
-        paths, labels, classes = find_images(folder), None, ()
+    if path.is_dir():
+        manifest = read_manifest(path)
+        images = _find_samples(path) if manifest is None else _listed_samples(path, manifest)
+    elif path.suffix.lower() == SUFFIX and path.is_file():
+        if _is_of_its_folder(path):
+            return read_samples(path.parent)
+        manifest, images = None, _archived_samples(path)
+    elif path.exists():
+        raise DataError(f"--samples {path} is neither a folder nor an {SUFFIX} file of images; name one of these")
     else:
-        paths = [folder / entry["file"] for entry in manifest["images"]]
-        labels = torch.tensor([entry["label"] for entry in manifest["images"]], dtype=torch.int64)
-        classes = tuple(manifest["classes"])
-    if not paths:
-        raise DataError(
-            f"--samples {folder}: there are no images in it; make some with: cpixelcnn sample --out {folder}"
-        )
-    channels = manifest["image_channels"] if manifest else 3
-    read = read_images(paths, channels=channels, height=None, width=None)
-    if labels is None:
-        labels = torch.full((len(paths),), UNLABELLED)
-    images = ImageSet(read.images, labels, classes, str(folder), "samples", tuple(paths))
+        kind = "file" if path.suffix.lower() == SUFFIX else "folder"
+        raise DataError(f"--samples {path}: there is no such {kind}; make samples with: cpixelcnn sample --out FOLDER")
+    if not len(images):
+        raise DataError(f"--samples {path}: there are no images in it; make some with: cpixelcnn sample --out FOLDER")
     return images, DataConfig.from_json(manifest["data"]) if manifest else None
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    path = folder / MANIFEST
-    if not path.exists():
-        return None
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["manifest_version"] > MANIFEST_VERSION:
-            raise DataError(
-                f"{path} has format {manifest['manifest_version']}, newer than this version's {MANIFEST_VERSION}; "
-                "upgrade cpixelcnn"
-            )
-        _check_manifest(manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+def read_listed(folder: Path, manifest: dict[str, Any]) -> Tensor:
+    """All images of a manifest, uint8 (N, C, H, W), whether it is finished or not.
+
+    Raises:
+        DataError: images are missing, damaged, or of another size than the manifest says.
+    """
+    entries, channels = manifest["images"], manifest["image_channels"]
+    height, width = manifest["image_height"], manifest["image_width"]
+    if manifest["format"] == "npz":
+        if manifest["finished"] or (folder / ARRAYS).exists():
+            images, _ = read_arrays(folder / ARRAYS)
+        else:
+            require_all(folder, manifest)
+            images = to_images(read_parts(folder, (len(entries), height, width, channels)))
+    else:
+        try:
+            paths = [folder / entry["file"] for entry in entries]
+            images = read_images(paths, channels=channels, height=None, width=None).images
+        except BadImagesError as error:
+            remedy = "delete them, then run the same cpixelcnn sample command again"
+            raise BadImagesError(error.failures, remedy) from None
+    expected = (len(entries), channels, height, width)
+    if height is not None and len(entries) and tuple(images.shape) != expected:
         raise DataError(
-            f"{path} is not a manifest of samples ({type(error).__name__}); make the samples anew"
-        ) from None
-    return dict(manifest)
+            f"the images in {folder} are {tuple(images.shape)}, but its manifest says {expected} (N, C, H, W); "
+            "make them anew with: cpixelcnn sample --overwrite"
+        )
+    return images
 
 
-def _check_manifest(manifest: dict[str, Any]) -> None:
-    """Raise one of Python's own errors unless everything that is read later is there."""
-    if manifest["image_channels"] not in (1, 3):
-        raise ValueError("images have 1 or 3 channels")
-    for entry in manifest["images"]:
-        if Path(entry["file"]).name != entry["file"]:
-            raise ValueError("a file outside of the folder")
-        _ = entry["label"], entry["seed"]
-    DataConfig.from_json(manifest["data"])
+def drawn_images(folder: Path, manifest: dict[str, Any]) -> set[int]:
+    """Which images of a manifest the folder holds: writing is atomic, so that a file that is there is whole.
+
+    Raises:
+        DataError: a part of an archive is damaged.
+    """
+    n = len(manifest["images"])
+    if manifest["format"] == "npz":
+        return set(range(n)) if (folder / ARRAYS).exists() else part_indices(folder) & set(range(n))
+    with os.scandir(folder) as files:
+        names = {file.name for file in files if file.is_file()}
+    return {i for i, entry in enumerate(manifest["images"]) if entry["file"] in names}
 
 
-def _listed_files(folder: Path) -> list[str]:
-    try:
-        manifest = _read_manifest(folder)
-    except DataError:
-        return []
-    return [entry["file"] for entry in manifest["images"]] if manifest else []
+def require_all(folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a folder without all of its images.
+
+    Raises:
+        DataError: says how many there are, and what to do.
+    """
+    nr_drawn, n = len(drawn_images(folder, manifest)), len(manifest["images"])
+    if nr_drawn < n:
+        raise _unfinished(folder, nr_drawn, n)
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]+", "-", name).strip("-") or "class"
+def _listed_samples(folder: Path, manifest: dict[str, Any]) -> ImageSet:
+    entries = manifest["images"]
+    if not manifest["finished"]:
+        raise _unfinished(folder, len(drawn_images(folder, manifest)), len(entries))
+    labels = torch.tensor([entry["label"] for entry in entries], dtype=torch.int64)
+    paths = tuple(folder / entry["file"] for entry in entries) if manifest["format"] == "png" else None
+    classes = tuple(manifest["classes"])
+    return ImageSet(read_listed(folder, manifest), labels, classes, str(folder), "samples", paths)
+
+
+def _is_of_its_folder(path: Path) -> bool:
+    """Whether the manifest beside an archive tells of it."""
+    with suppress(DataError):  # an archive needs no manifest, and so none that can be read
+        manifest = read_manifest(path.parent)
+        return path.name == ARRAYS and manifest is not None and manifest["format"] == "npz"
+    return False
+
+
+def _find_samples(folder: Path) -> ImageSet:
+    paths = find_images(folder)
+    images = read_images(paths, channels=3, height=None, width=None).images
+    return ImageSet(images, torch.full((len(paths),), UNLABELLED), (), str(folder), "samples", tuple(paths))
+
+
+def _archived_samples(path: Path) -> ImageSet:
+    images, labels = read_arrays(path, f"name an {SUFFIX} file with arr_0, and labels if there are any")
+    if labels is None:
+        labels = torch.full((len(images),), UNLABELLED)
+    return ImageSet(images, labels, (), str(path), "samples")
+
+
+def _unfinished(folder: Path, nr_drawn: int, n: int) -> DataError:
+    return DataError(
+        f"{folder} holds {nr_drawn} of {n} images and is not finished; "
+        "run the same cpixelcnn sample command again, without --overwrite, to finish them"
+    )
