@@ -93,7 +93,7 @@ def _run() -> int:
 def _failed(message: str, code: int) -> int:
     global _last_error
     _last_error = message
-    console.tell(f"error: {message}" if code < 128 else message, style="red" if code < 128 else None)
+    console.complain(f"error: {message}" if code < 128 else message, style="red" if code < 128 else None)
     return code
 
 

@@ -18,6 +18,7 @@ from cpixelcnn import progress as library_progress
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
 json_written = False
+silent = False  # true in all but the first of several processes: none of them speaks, but of an error
 
 
 class _Console(Console):
@@ -39,6 +40,12 @@ def stderr() -> Console:
 
 def tell(text: str, *, style: str | None = None) -> None:
     """A line for people on stderr; brackets in it are printed as they are."""
+    if not silent:
+        complain(text, style=style)
+
+
+def complain(text: str, *, style: str | None = None) -> None:
+    """The same, whether or not the console is silent."""
     with suppress(OSError, ValueError):  # a closed stderr must not end the work
         stderr().print(escape(text), style=style)
 
@@ -50,6 +57,8 @@ def warn(text: str) -> None:
 
 def show(*renderables: RenderableType) -> None:
     """Results for people on stdout; a reader who has gone away (`| head`) is no error."""
+    if silent:
+        return
     with suppress(OSError, ValueError):
         stdout().print(*renderables, sep="\n")
 
@@ -57,6 +66,8 @@ def show(*renderables: RenderableType) -> None:
 def write_json(document: dict[str, Any]) -> None:
     """The one JSON document on stdout; refuses NaN and a second document."""
     global json_written
+    if silent:
+        return
     assert not json_written, "stdout holds one document already"
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     json_written = True
@@ -66,22 +77,30 @@ def write_json(document: dict[str, Any]) -> None:
 
 
 @contextmanager
-def activity(name: str, unit: str = "images") -> Iterator[library_progress.Progress]:
-    """Show the progress of one piece of work on stderr: a bar on a terminal, a line now and then elsewhere."""
-    if not stderr().is_terminal:
-        yield PlainProgress(name)
+def activity(name: str, *, unit: str = "", rate: tuple[str, int] | None = None) -> Iterator[library_progress.Progress]:
+    """Show the progress of one piece of work on stderr: a bar on a terminal, a line now and then elsewhere.
+
+    Args:
+        name: of the work.
+        unit: of its steps, shown behind their number.
+        rate: what to show the speed in, and how many steps one of it takes: ("images/s", rows of an image).
+    """
+    if silent or not stderr().is_terminal:
+        yield PlainProgress(name, rate)
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
+        TextColumn(f"{unit}{{task.fields[speed]}}"),
         TimeRemainingColumn(compact=True),
     )
+    started = time.monotonic()
     with Progress(*columns, console=stderr(), transient=True, expand=True) as bar:
-        task = bar.add_task(escape(name), total=None)
+        task = bar.add_task(escape(name), total=None, speed="")
 
         def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+            bar.update(task, completed=done, total=total, speed=_speed(done, time.monotonic() - started, rate))
 
         yield report
 
@@ -89,8 +108,8 @@ def activity(name: str, unit: str = "images") -> Iterator[library_progress.Progr
 class PlainProgress:
     """Progress as lines, at most one each `PLAIN_INTERVAL` seconds."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, rate: tuple[str, int] | None = None) -> None:
+        self.name, self.rate = name, rate
         self.started = self.last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
@@ -98,7 +117,15 @@ class PlainProgress:
         if now - self.last >= PLAIN_INTERVAL and done < total:
             self.last = now
             remaining = (now - self.started) * (total - done) / max(done, 1)
-            tell(f"{self.name}: {100 * done // total} %, {duration(remaining)} to go")
+            speed = _speed(done, now - self.started, self.rate)
+            tell(f"{self.name}: {100 * done // total} %{speed}, {duration(remaining)} to go")
+
+
+def _speed(done: int, seconds: float, rate: tuple[str, int] | None) -> str:
+    if rate is None or not seconds:
+        return ""
+    unit, steps = rate
+    return f", {done / steps / seconds:.3g} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -30,13 +30,13 @@ class LoadedModel:
     device: torch.device
 
 
-def load_model(reference: str | None, device: str, *, raw_weights: bool) -> LoadedModel:
+def load_model(reference: str | None, device: str, *, raw_weights: bool, local_rank: int = 0) -> LoadedModel:
     """Load the model that `--model` means and tell which it is."""
     from cpixelcnn.device import choose_device
     from cpixelcnn.inference.loading import load_found
     from cpixelcnn.runs import find_model
 
-    chosen = choose_device(device)
+    chosen = choose_device(device, local_rank)
     console.tell(f"device     {chosen.device} ({chosen.reason})")
     found = find_model(reference, ema=not raw_weights)
     for warning in found.warnings:

@@ -2,92 +2,223 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import load_model
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.cli import sample_options as so
+from cpixelcnn.cli.loading import LoadedModel, load_model
+from cpixelcnn.data.finding import MANIFEST
+from cpixelcnn.errors import ConfigError, Interrupted
 
-OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the images, the grid and the manifest.")]
-Classes = Annotated[
-    list[str] | None,
-    typer.Option("--class", "-c", help="A class by name or number, or all; may be repeated.", show_default="all"),
-]
-PerClass = Annotated[int, typer.Option("--per-class", "-k", min=1, help="Images of each class.")]
-Seed = Annotated[int, typer.Option("--seed", "-s", min=0, help="Seed; the same one gives the same images.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the samples that the folder holds.")]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cpixelcnn.data.sample_store import SampleRequest, SampleStore
+    from cpixelcnn.inference.completion import Completions
+    from cpixelcnn.inference.sample_folder import Filled
+    from cpixelcnn.inference.sampling import Order
+
+GRID_COLUMNS, GRID_LINES = 16, 32  # at most, in the picture of all samples
 
 
 def sample(
     model: o.Model = None,
     raw_weights: o.RawWeights = False,
-    classes: Classes = None,
-    per_class: PerClass = 4,
-    seed: Seed = 0,
-    out: OutFolder = Path("out"),
-    overwrite: Overwrite = False,
+    classes: so.Classes = None,
+    per_class: so.PerClass = 4,
+    seed: so.Seed = 0,
     batch_size: o.BatchSizeForInference = 64,
     device: o.Device = "auto",
     json: o.Json = False,
+    sampler: so.Sampler = "incremental",
+    precision: so.Precision = "float32",
+    mixture_temperature: so.MixtureTemperature = 1.0,
+    scale_temperature: so.ScaleTemperature = 1.0,
+    guidance: so.Guidance = 0.0,
+    guidance_model: so.GuidanceModel = None,
+    complete: so.Complete = None,
+    from_row: so.FromRow = None,
+    out: so.Out = Path("out"),
+    format: so.Format = "png",
+    overwrite: so.Overwrite = False,
 ) -> None:
-    """Draw images from a model, exactly, pixel by pixel."""
-    from cpixelcnn.data.finding import GRID
-    from cpixelcnn.data.sample_folder import SampleOrigin, check_output_folder, write_samples
-    from cpixelcnn.inference.sampling import sample as sample_images
-    from cpixelcnn.report.pictures import save_grid
+    """Draw images from a model, exactly, pixel by pixel; interrupted, the same command goes on.
+
+    Under torchrun the images are divided among the processes.
+    """
+    from cpixelcnn.data.sample_store import SampleStore
+    from cpixelcnn.distributed import joined_processes
+    from cpixelcnn.inference.sample_folder import fill_folder
+    from cpixelcnn.inference.sampling_options import SamplingOptions
+
+    options = SamplingOptions(sampler, precision, mixture_temperature, scale_temperature, guidance)
+    if from_row is not None and not complete:
+        raise ConfigError("--from-row needs images to complete; name them with --complete")
+    if guidance_model is not None and not guidance:
+        raise ConfigError("--guidance-model needs a weight; pass --guidance 1, for example")
+    with joined_processes() as processes:
+        console.silent = not processes.leader
+        loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+        marginal = None
+        if guidance_model is not None:
+            marginal = load_model(guidance_model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+        asked = _labels_of(classes, loaded.config.model.classes)
+        if not options.exact:
+            console.tell("note       these are not draws from the model's own distribution (temperature, guidance)")
+        completions = _read_completions(complete, loaded, asked, per_class, from_row) if complete else None
+        wanted = _order(loaded, asked, per_class, seed, completions)
+        request = _request(loaded, marginal, options.to_json(), wanted, completions, format)
+        if processes.leader:
+            store = SampleStore.open(out, request, overwrite=overwrite)
+        processes.wait()
+        if not processes.leader:
+            store = SampleStore.open(out, request, leader=False)
+        with console.activity("sampling", unit="rows", rate=("images/s", loaded.config.model.image_height)) as progress:
+            try:
+                filled = fill_folder(
+                    store,
+                    loaded.model,
+                    wanted,
+                    options=options,
+                    marginal=None if marginal is None else marginal.model,
+                    batch_size=batch_size,
+                    processes=processes,
+                    progress=progress,
+                )
+            except KeyboardInterrupt:
+                safe = f"{len(wanted) - len(store.missing())} of {len(wanted)} images are safe in {out}"
+                raise Interrupted(f"stopped; {safe}, and the same command goes on with the others") from None
+        if processes.leader:
+            _show(store, wanted, completions, filled, as_json=json)
+
+
+def _labels_of(asked: list[str] | None, classes: tuple[str, ...]) -> list[int] | None:
+    """Labels of the classes that were asked for by name or number, in that order; None where none were."""
+    if asked is None:
+        return None
+    if not classes:
+        raise ConfigError("--class: this model is unconditional and draws no particular class; leave the option out")
+    labels: list[int] = []
+    for text in asked:
+        for name in [text] if text in classes else text.split(","):
+            if name == "all":
+                labels += range(len(classes))
+            elif name in classes:
+                labels.append(classes.index(name))
+            elif name.isascii() and name.isdigit() and int(name) < len(classes):
+                labels.append(int(name))
+            else:
+                raise ConfigError(f"--class {name!r} is not known to this model; its classes are: {', '.join(classes)}")
+    return list(dict.fromkeys(labels))
+
+
+def _read_completions(
+    paths: list[Path], loaded: LoadedModel, asked: list[int] | None, per_class: int, from_row: int | None
+) -> Completions:
+    from cpixelcnn.data.inputs import read_inputs
+    from cpixelcnn.inference.completion import plan_completions
+
+    config = loaded.config.model
+    inputs, _ = read_inputs(
+        paths,
+        classes=config.classes,
+        channels=config.image_channels,
+        height=config.image_height,
+        width=config.image_width,
+        skip_bad=False,
+    )
+    return plan_completions(inputs, config, asked=asked, per_class=per_class, from_row=from_row)
+
+
+def _order(
+    loaded: LoadedModel, asked: list[int] | None, per_class: int, seed: int, completions: Completions | None
+) -> Order:
+    from cpixelcnn.inference.sampling import order
+
+    config = loaded.config.model
+    if completions is not None:
+        given, from_row = completions.images, completions.from_row
+        return order(config, completions.labels, seed=seed, given=given, from_row=from_row)
+    every = range(config.nr_classes) if config.conditional else [-1]
+    return order(config, [label for label in asked or every for _ in range(per_class)], seed=seed)
+
+
+def _request(
+    loaded: LoadedModel,
+    marginal: LoadedModel | None,
+    settings: dict[str, Any],
+    wanted: Order,
+    completions: Completions | None,
+    format: str,
+) -> SampleRequest:
+    """All that decides which images the folder will hold."""
+    from cpixelcnn.data.sample_store import SampleRequest
     from cpixelcnn.storage import file_digest
 
-    loaded = load_model(model, device, raw_weights=raw_weights)
+    if marginal is not None:
+        settings["guidance_model_sha256"] = file_digest(marginal.path)
+    if completions is not None:
+        pixels = completions.images.numpy().tobytes()
+        settings |= {"from_row": completions.from_row, "given_sha256": hashlib.sha256(pixels).hexdigest()}
     config = loaded.config.model
-    if classes and not config.conditional:
-        raise ConfigError("--class: this model is unconditional and draws no particular class; leave the option out")
-    wanted = _wanted_labels(classes, config.classes) if config.conditional else [-1]
-    check_output_folder(out, overwrite=overwrite)
-    labels = [label for label in wanted for _ in range(per_class)]
-    with console.activity("sampling", "pixels") as progress:
-        samples = sample_images(loaded.model, labels, seed=seed, batch_size=batch_size, progress=progress)
-    origin = SampleOrigin(str(loaded.path), file_digest(loaded.path), config.classes, loaded.config.data)
-    write_samples(out, samples.images, samples.labels, samples.seeds, origin)
-    save_grid(out / GRID, samples.images, columns=per_class)
-    names = [config.classes[label] if config.conditional else None for label in samples.labels.tolist()]
-    if json:
+    return SampleRequest(
+        model=str(loaded.path),
+        model_sha256=file_digest(loaded.path),
+        classes=config.classes,
+        data=loaded.config.data,
+        image_shape=(config.image_channels, config.image_height, config.image_width),
+        settings=settings,
+        format=format,
+        labels=tuple(wanted.labels.tolist()),
+        seeds=wanted.seeds,
+        given=None if completions is None else completions.names,
+    )
+
+
+def _show(store: SampleStore, wanted: Order, completions: Completions | None, filled: Filled, *, as_json: bool) -> None:
+    """Write the grid, and tell what there is."""
+    from cpixelcnn.report.pictures import save_grid
+    from cpixelcnn.report.tables import facts
+
+    request = store.request
+    save_grid(store.grid, *_overview(store.images(), wanted, completions))
+    names = [request.classes[label] if label >= 0 else None for label in request.labels]
+    if as_json:
         console.write_json(
             {
-                "out": str(out),
-                "n_images": len(labels),
-                "labels": samples.labels.tolist(),
+                "out": str(store.folder),
+                "n_images": len(names),
+                "n_drawn": filled.n_drawn,
+                "labels": list(request.labels),
                 "classes": names,
-                "seeds": list(samples.seeds),
-                "seconds": samples.seconds,
+                "seeds": list(request.seeds),
+                "settings": request.settings,
+                "seconds": filled.seconds,
             }
         )
         return
-    from cpixelcnn.report.tables import facts
-
     rows = [
-        ("images", str(len(labels))),
+        ("images", str(len(names))),
         ("classes", ", ".join(dict.fromkeys(name or "(unconditional)" for name in names))),
-        ("time", f"{console.duration(samples.seconds)}, {samples.seconds / len(labels):.2f} s an image"),
-        ("grid", str(out / GRID)),
-        ("manifest", str(out / "manifest.json")),
+        ("drawn now", f"{filled.n_drawn} in {console.duration(filled.seconds)}"),
+        ("grid", str(store.grid)),
+        ("manifest", str(store.folder / MANIFEST)),
     ]
-    console.show(facts(f"samples in {out}", rows))
+    console.show(facts(f"samples in {store.folder}", rows))
 
 
-def _wanted_labels(asked: list[str] | None, classes: tuple[str, ...]) -> list[int]:
-    """Labels of the classes that were asked for by name or number, in that order."""
-    labels: list[int] = []
-    for name in asked or ["all"]:
-        if name == "all":
-            labels += range(len(classes))
-        elif name in classes:
-            labels.append(classes.index(name))
-        elif name.isascii() and name.isdigit() and int(name) < len(classes):
-            labels.append(int(name))
-        else:
-            raise ConfigError(f"--class {name!r} is not known to this model; its classes are: {', '.join(classes)}")
-    return list(dict.fromkeys(labels))
+def _overview(images: Tensor, wanted: Order, completions: Completions | None) -> tuple[Tensor, int]:
+    """What the grid shows, and its columns: the first of every class, or completions beside what they complete."""
+    from cpixelcnn.report.pictures import completion_page
+
+    if completions is not None:
+        lines = min(len(images) // completions.per_line, GRID_LINES)
+        some = lines * completions.per_line
+        page = completion_page(completions.images[:some], images[:some], wanted.from_row, completions.per_line)
+        return page, completions.per_line + 2
+    per_class = len(images) // len(set(wanted.labels.tolist()))
+    columns = min(per_class, GRID_COLUMNS)
+    return images.view(-1, per_class, *images.shape[1:])[:, :columns].flatten(0, 1), columns

@@ -13,6 +13,7 @@ from cpixelcnn.storage import write_png
 
 _GAP = 2
 _PAPER = 255
+_GREY = 128
 
 
 def grid(images: Tensor, columns: int, scale: int = 2) -> NDArray[np.uint8]:
@@ -34,3 +35,19 @@ def grid(images: Tensor, columns: int, scale: int = 2) -> NDArray[np.uint8]:
 def save_grid(path: Path, images: Tensor, columns: int, scale: int = 2) -> None:
     """Write a grid of images uint8 (N, C, H, W) as PNG."""
     write_png(path, grid(images, columns, scale))
+
+
+def completion_page(given: Tensor, completed: Tensor, from_row: int, per_line: int) -> Tensor:
+    """Before and after, uint8 (M, C, H, W), in lines of `per_line` + 2: the image, what was kept of it, completions.
+
+    Args:
+        given: the images, uint8 (N, C, H, W), `per_line` neighbours of which are the same.
+        completed: their completions, uint8 (N, C, H, W).
+        from_row: the rows above it were kept.
+        per_line: completions in a line.
+    """
+    originals = given[::per_line]
+    kept = originals.clone()
+    kept[:, :, from_row:] = _GREY
+    lines = completed.view(-1, per_line, *completed.shape[1:])
+    return torch.cat([originals[:, None], kept[:, None], lines], dim=1).flatten(0, 1)
