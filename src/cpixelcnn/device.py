@@ -51,6 +51,9 @@ def choose_device(name: str = "auto", local_rank: int = 0) -> DeviceChoice:
     return DeviceChoice(torch.device(wanted), "as asked")
 
 
+_BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # as torch and as people call them
+
+
 @dataclass(frozen=True)
 class PrecisionChoice:
     """The precision of the network's convolutions and why it was chosen."""
@@ -67,8 +70,10 @@ def choose_precision(name: str, device: torch.device) -> PrecisionChoice:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         reason = "the GPU multiplies bfloat16" if native else "the GPU has no bfloat16"
     elif device.type == "cpu":
-        native = bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-        reason = "the CPU has AMX tiles" if native else "the CPU has no AMX tiles"
+        capabilities = torch.cpu.get_capabilities()
+        units = [name for key, name in _BFLOAT16_UNITS.items() if capabilities.get(key, False)]
+        native = bool(units)
+        reason = f"the CPU multiplies bfloat16 ({units[0]})" if native else "the CPU does not multiply bfloat16"
     else:
         native, reason = False, f"untested on {device.type}"
     return PrecisionChoice("bfloat16" if native else "float32", f"auto: {reason}")

@@ -127,7 +127,7 @@ def test_each_stream_is_exactly_causal(stream: str, size: tuple[int, int], make_
     model = make_model(image_height=height, image_width=width)
     states: list[Tensor] = []
     for pair in (*model.up_levels[0], *model.down_levels[-1]):
-        getattr(pair, stream).register_forward_hook(lambda _, __, output: states.append(output))
+        getattr(pair, stream).register_forward_hook(lambda _, __, output: states.append(output.x))
     nr_pixels = height * width
     torch.manual_seed(0)
     x = torch.rand(1, 3, height, width).expand(nr_pixels, -1, -1, -1).clone().requires_grad_()

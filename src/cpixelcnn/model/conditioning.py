@@ -60,8 +60,12 @@ class FiLM(nn.Module):
         else:
             self.modulation = nn.Sequential(nn.Linear(embedding_dim, hidden_dim), nn.Tanh(), last)
 
+    def gamma_beta(self, class_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Both for embedded classes (N, E): each (N, channels, 1, 1)."""
+        gamma_minus_1, beta = self.modulation(class_embedding)[:, :, None, None].chunk(2, dim=1)
+        return 1.0 + gamma_minus_1, beta
+
     def forward(self, h: Tensor, class_embedding: Tensor) -> Tensor:
         """h (N, channels, H, W), class_embedding (N, E) -> (N, channels, H, W)."""
-        gamma_minus_1, beta = self.modulation(class_embedding)[:, :, None, None].chunk(2, dim=1)
-        modulated: Tensor = h + gamma_minus_1 * h + beta
-        return modulated
+        gamma, beta = self.gamma_beta(class_embedding)
+        return torch.addcmul(beta, gamma, h)

@@ -12,14 +12,16 @@ shifts its first layers by one row and one column, which turns "<=" into "<".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpixelcnn.model.conditioning import FiLM
+from cpixelcnn.model.gated_residual import ConcatELU, GatedResidual
 
 _SMALLEST_VARIANCE = 1e-6  # below it a channel counts as constant over the initialising batch, and has no scale to set
 
@@ -164,7 +166,20 @@ class NetworkInNetwork(WeightNormConv):
 
 def concat_elu(x: Tensor) -> Tensor:
     """elu of x and of -x, side by side: (N, C, H, W) -> (N, 2C, H, W); invertible, so no information is cut off."""
-    return F.elu(torch.cat([x, -x], dim=1))
+    activated: Tensor = ConcatELU.apply(x)
+    return activated
+
+
+class Activation:
+    """An activation x (N, C, H, W) and its concat_elu, which is computed when it is first needed, and once for all."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    @cached_property
+    def activated(self) -> Tensor:
+        """concat_elu(x), (N, 2C, H, W)."""
+        return concat_elu(self.x)
 
 
 def down_shift(x: Tensor) -> Tensor:
@@ -180,24 +195,37 @@ def right_shift(x: Tensor) -> Tensor:
 class ElementDropout(nn.Module):
     """Dropout of single elements (not of whole channels), scaled by 1 / (1 - p) while training; the identity otherwise.
 
-    On a CPU torch draws one 32-bit random word for each element, and a training step takes a fifth longer for it
-    (benchmarks/dropout.py); here four elements share one 64-bit word, so p is met to within 2^-17.
+    On a CPU torch draws one 32-bit random word for each element and compares it, which makes a training step a fifth
+    longer (benchmarks/dropout.py). Here eight elements share one 64-bit word where p is a multiple of 1 / 128, and four
+    otherwise, with p met to within 2^-16; and what compares is integer arithmetic, many elements at a time.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def scale(self) -> float:
+        """What the kept elements are multiplied by."""
+        return 1.0 / (1.0 - self.p)
+
+    def keep(self, x: Tensor) -> Tensor | None:
+        """1 for every element of x that is kept and 0 for the others, in x's memory format; None: all are kept."""
         if not self.training or self.p == 0:
-            return x
+            return None
         if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        drawn = words.view(torch.int16)[: x.numel()]
-        threshold = min(round(self.p * 2**16), 2**16 - 1) - 2**15
-        keep = (drawn >= threshold).as_strided(x.size(), x.stride())
-        return x * (keep * (1.0 / (1.0 - self.p))).to(x.dtype)
+            return torch.empty_like(x, dtype=torch.bool).bernoulli_(1.0 - self.p)
+        bits = 8 if (self.p * 128).is_integer() else 16
+        words = torch.empty(-(-x.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
+        drawn = words.view(torch.int8 if bits == 8 else torch.int16)[: x.numel()]
+        # Halved, so that no difference overflows; its sign is 0 or -1.
+        threshold = round((self.p - 0.5) * 2 ** (bits - 1))
+        keep: Tensor = ((drawn >> 1) - threshold >> bits - 1) + 1
+        return keep.to(torch.int8).as_strided(x.size(), x.stride())
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep = self.keep(x)
+        return x if keep is None else x * keep * self.scale
 
 
 class GatedResidualBlock(nn.Module):
@@ -231,16 +259,52 @@ class GatedResidualBlock(nn.Module):
         self.conv_out = conv(2 * nr_filters, 2 * nr_filters, init_scale=0.1)
         self.film = film
 
-    def forward(self, x: Tensor, skip: Tensor | None = None, class_embedding: Tensor | None = None) -> Tensor:
-        """x (N, F, H, W), skip (N, skip_channels, H, W), class_embedding (N, E) -> (N, F, H, W)."""
+    def forward(
+        self, x: Activation, skips: Sequence[Activation] = (), class_embedding: Tensor | None = None
+    ) -> Activation:
+        """x of F channels, skips of `skip_channels` together, class_embedding (N, E) -> an activation of F channels."""
+        if self.conv_in.initialising:
+            return Activation(self.definition(x.x, [skip.x for skip in skips], class_embedding))
+        precision = x.activated.dtype
+        gamma = beta = None
+        if self.film is not None:
+            assert class_embedding is not None
+            gamma, beta = (each.to(precision) for each in self.film.gamma_beta(class_embedding))
+        bias_in: Tensor = self.conv_in.b
+        pairs: list[Tensor] = []
+        if self.skip is not None:
+            bias_in = bias_in + self.skip.b
+            # The weight's inputs are concat_elu of all skips side by side: elu of all of them, then of their negatives.
+            channels = [skip.x.shape[1] for skip in skips]
+            positive, negative = (torch.split(half, channels, dim=1) for half in self.skip.weight().chunk(2, dim=1))
+            for skip, *halves in zip(skips, positive, negative, strict=True):
+                pairs += [skip.activated, torch.cat(halves, dim=1).to(precision)]
+        keep = self.dropout.keep(x.activated)
+        weight_out = self.conv_out.weight() if keep is None else self.conv_out.weight() * self.dropout.scale
+        y: Tensor = GatedResidual.apply(
+            x.x,
+            x.activated,
+            self.conv_in.weight().to(precision),
+            bias_in.to(precision),
+            weight_out.to(precision),
+            self.conv_out.b.to(precision),
+            gamma,
+            beta,
+            keep,
+            self.conv_in.padding,
+            *pairs,
+        )
+        return Activation(y)
+
+    def definition(self, x: Tensor, skips: Sequence[Tensor] = (), class_embedding: Tensor | None = None) -> Tensor:
+        """The same, layer by layer from tensors: what `forward` is tested against, and how weights are initialised."""
         h = self.conv_in(concat_elu(x))
         if self.skip is not None:
-            assert skip is not None
-            h = h + self.skip(concat_elu(skip))
+            h = h + self.skip(concat_elu(torch.cat(list(skips), dim=1)))
         h = self.conv_out(self.dropout(concat_elu(h)))
         if self.film is not None:
             assert class_embedding is not None
             h = self.film(h, class_embedding)
         a, b = h.chunk(2, dim=1)
-        gated: Tensor = x + a * torch.sigmoid(b)
-        return gated
+        y: Tensor = x + a * torch.sigmoid(b)
+        return y

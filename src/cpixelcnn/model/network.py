@@ -14,6 +14,7 @@ from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import DataError
 from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
 from cpixelcnn.model.layers import (
+    Activation,
     DownRightShiftedConv,
     DownRightShiftedDeconv,
     DownShiftedConv,
@@ -27,6 +28,8 @@ from cpixelcnn.model.layers import (
 from cpixelcnn.model.likelihood import PARAMETERS_PER_COMPONENT, DiscretizedLogisticMixture, to_unit_interval
 
 NR_LEVELS = 3  # full, half and quarter resolution
+
+Streams = tuple[Activation, Activation]  # u and ul
 
 
 class StreamPair(nn.Module):
@@ -49,14 +52,13 @@ class StreamPair(nn.Module):
         self.u = GatedResidualBlock(DownShiftedConv, nr_filters, skip, config.dropout, film())
         self.ul = GatedResidualBlock(DownRightShiftedConv, nr_filters, nr_filters + skip, config.dropout, film())
 
-    def forward(
-        self, u: Tensor, ul: Tensor, long_skip: tuple[Tensor, Tensor] | None, class_embedding: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, streams: Streams, long_skip: Streams | None, class_embedding: Tensor | None) -> Streams:
+        u, ul = streams
         if long_skip is None:
-            u = self.u(u, None, class_embedding)
-            return u, self.ul(ul, u, class_embedding)
-        u = self.u(u, long_skip[0], class_embedding)
-        return u, self.ul(ul, torch.cat([u, long_skip[1]], dim=1), class_embedding)
+            u = self.u(u, (), class_embedding)
+            return u, self.ul(ul, (u,), class_embedding)
+        u = self.u(u, (long_skip[0],), class_embedding)
+        return u, self.ul(ul, (u, long_skip[1]), class_embedding)
 
 
 class PixelCNN(nn.Module):
@@ -131,26 +133,28 @@ class PixelCNN(nn.Module):
         )  # the channel of ones: wherever a convolution sees 0 in it is padding
         x = F.pad(x, (0, -width % 4, 0, -height % 4)).contiguous(memory_format=torch.channels_last)
 
-        u = down_shift(self.u_in(x))
-        ul = down_shift(self.ul_in_above(x)) + right_shift(self.ul_in_left(x))
-
-        skips = [(u, ul)]
+        u = Activation(down_shift(self.u_in(x)))
+        ul = Activation(down_shift(self.ul_in_above(x)) + right_shift(self.ul_in_left(x)))
+        streams = u, ul
+        skips = [streams]
         for i, up_level in enumerate(self.up_levels):
             for pair in cast(nn.ModuleList, up_level):
-                u, ul = pair(u, ul, None, class_embedding)
-                skips.append((u, ul))
+                streams = pair(streams, None, class_embedding)
+                skips.append(streams)
             if i < NR_LEVELS - 1:
-                u, ul = self.u_halve[i](u), self.ul_halve[i](ul)
-                skips.append((u, ul))
+                u, ul = streams
+                streams = Activation(self.u_halve[i](u.x)), Activation(self.ul_halve[i](ul.x))
+                skips.append(streams)
 
-        u, ul = skips.pop()
+        streams = skips.pop()
         for i, down_level in enumerate(self.down_levels):
             for pair in cast(nn.ModuleList, down_level):
-                u, ul = pair(u, ul, skips.pop(), class_embedding)
+                streams = pair(streams, skips.pop(), class_embedding)
             if i < NR_LEVELS - 1:
-                u, ul = self.u_double[i](u), self.ul_double[i](ul)
+                u, ul = streams
+                streams = Activation(self.u_double[i](u.x)), Activation(self.ul_double[i](ul.x))
 
-        parameters: Tensor = self.out(F.elu(ul))
+        parameters: Tensor = self.out(F.elu(streams[1].x))
         return parameters[:, :, :height, :width]
 
     def distribution(self, images: Tensor, labels: Tensor | None = None) -> DiscretizedLogisticMixture:

@@ -1,0 +1,160 @@
+"""The gated residual block as one node of the autograd graph, which keeps little and computes the rest again.
+
+    h = conv_in(e) + sum_s nin_s(e_s) + biases      e, e_s: concat_elu of the block's input and of its skip inputs
+    o = conv_out(dropout(concat_elu(h)))
+    y = x + a * sigmoid(b),    [a, b] = gamma * o + beta
+
+Built from torch's own operations, each of them would keep its operands: padded copies, concatenations, masked and
+modulated activations. Kept here are e and e_s (once for all that use them), concat_elu(h), the dropout mask (a byte an
+element) and o. The gradient is the chain rule, written out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Padding = tuple[int, int, int, int]  # left, right, top, bottom
+
+
+class ConcatELU(torch.autograd.Function):
+    """elu of x and of -x, side by side, (N, C, H, W) -> (N, 2C, H, W); keeps its result alone.
+
+    With p = exp(-|x|) - 1 both are a maximum, elu(x) = max(x, p) and elu(-x) = max(-x, p): one exponential for the two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        activated = _concat_elu(x)
+        ctx.save_for_backward(activated)
+        return activated
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (activated,) = ctx.saved_tensors
+        return _concat_elu_backward(gradient, activated)
+
+
+class GatedResidual(torch.autograd.Function):
+    """The block of the module's equations.
+
+    forward(x, e, weight_in, bias_in, weight_out, bias_out, gamma, beta, keep, padding, *skips):
+        x (N, F, H, W), e (N, 2F, H, W); gamma and beta (N, 2F, 1, 1) or None; keep: what the dropout multiplies by, of
+        0 and 1, (N, 2F, H, W), or None (the scale of what it keeps belongs to weight_out); padding of both
+        convolutions; skips: e_s and the weight of its 1 x 1 convolution, in turn, the biases of which belong to
+        bias_in. Returns y (N, F, H, W).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        activated: Tensor,
+        weight_in: Tensor,
+        bias_in: Tensor,
+        weight_out: Tensor,
+        bias_out: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        keep: Tensor | None,
+        padding: Padding,
+        *skips: Tensor,
+    ) -> Tensor:
+        h = F.conv2d(_padded(activated, padding), weight_in, bias_in)
+        for activated_skip, weight_skip in zip(skips[::2], skips[1::2], strict=True):
+            h += F.conv2d(activated_skip, weight_skip)
+        hidden = _concat_elu(h)
+        o = F.conv2d(_padded(hidden, padding, keep), weight_out, bias_out)
+        ctx.save_for_backward(activated, weight_in, weight_out, gamma, beta, keep, hidden, o, *skips)
+        ctx.padding = padding
+        a, b = _halves(o if gamma is None or beta is None else torch.addcmul(beta, gamma, o))
+        return torch.addcmul(x, a, b.sigmoid_())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        activated, weight_in, weight_out, gamma, beta, keep, hidden, o, *skips = ctx.saved_tensors
+        # y = x + a * sigmoid(b)
+        a, b = _halves(o if gamma is None else torch.addcmul(beta, gamma, o))
+        gate = b.sigmoid_()
+        da = dy * gate
+        do = torch.cat([da, torch.addcmul(da, da, gate, value=-1.0).mul_(a)], dim=1)
+        # [a, b] = gamma * o + beta
+        dgamma = dbeta = None
+        if gamma is not None:
+            dgamma, dbeta = (do * o).sum((2, 3), keepdim=True), do.sum((2, 3), keepdim=True)
+            do = do * gamma
+        # o = conv_out(dropout(concat_elu(h)))
+        inputs = _padded(hidden, ctx.padding, keep)
+        dinputs, dweight_out, dbias_out = _convolution_backward(do, inputs, weight_out, ctx.padding)
+        dh = _concat_elu_backward(dinputs if keep is None else dinputs * keep, hidden)
+        # h = conv_in(e) + sum_s nin_s(e_s)
+        dactivated, dweight_in, dbias_in = _convolution_backward(
+            dh, _padded(activated, ctx.padding), weight_in, ctx.padding
+        )
+        dskips: list[Tensor | None] = []
+        for activated_skip, weight_skip in zip(skips[::2], skips[1::2], strict=True):
+            dskips += _convolution_backward(dh, activated_skip, weight_skip, (0, 0, 0, 0))[:2]
+        return dy, dactivated, dweight_in, dbias_in, dweight_out, dbias_out, dgamma, dbeta, None, None, *dskips
+
+
+def _concat_elu(x: Tensor) -> Tensor:
+    n, channels, height, width = x.shape
+    p = x.abs().neg_().expm1_()
+    size = (n, 2 * channels, height, width)
+    activated = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_layout(x))
+    torch.maximum(x, p, out=activated[:, :channels])
+    torch.maximum(-x, p, out=activated[:, channels:])
+    return activated
+
+
+def _concat_elu_backward(gradient: Tensor, activated: Tensor) -> Tensor:
+    """The gradient of x, from that of concat_elu(x) and concat_elu(x) itself."""
+    both = torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, True, activated)
+    positive, negative = both.chunk(2, dim=1)
+    difference: Tensor = positive - negative
+    return difference
+
+
+def _halves(o: Tensor) -> tuple[Tensor, Tensor]:
+    """Both halves of the channels, each as a tensor of its own: what follows is several times faster on them."""
+    a, b = o.chunk(2, dim=1)
+    return a.clone(memory_format=_layout(o)), b.clone(memory_format=_layout(o))
+
+
+def _padded(x: Tensor, padding: Padding, keep: Tensor | None = None) -> Tensor:
+    """x, times `keep` where there is one, with zeros around it."""
+    n, channels, height, width = x.shape
+    left, right, top, bottom = padding
+    size = (n, channels, top + height + bottom, left + width + right)
+    padded = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_layout(x))
+    padded[:, :, :top] = 0
+    padded[:, :, top + height :] = 0
+    padded[..., :left] = 0
+    padded[..., left + width :] = 0
+    inside = padded[:, :, top : top + height, left : left + width]
+    if keep is None:
+        inside.copy_(x)
+    else:
+        torch.mul(x, keep, out=inside)
+    return padded
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+
+
+def _convolution_backward(
+    gradient: Tensor, padded: Tensor, weight: Tensor, padding: Padding
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, of the weight and of the bias, for a convolution of x that was padded before."""
+    left, right, top, bottom = padding
+    dx, dweight, dbias = torch.ops.aten.convolution_backward(
+        gradient, padded, weight, [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
+    )
+    return dx[:, :, top : dx.shape[2] - bottom, left : dx.shape[3] - right], dweight, dbias
