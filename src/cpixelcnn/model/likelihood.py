@@ -22,10 +22,12 @@ from __future__ import annotations
 import copy
 import math
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 NR_VALUES = 256
 HALF_BIN = 1.0 / 255.0
@@ -153,9 +155,8 @@ class DiscretizedLogisticMixture:
         x = to_unit_interval(images).to(self.means.dtype)
         total: Tensor | float = 0.0
         for channel in range(channels):
-            total = total + _log_bin(
-                images[:, channel : channel + 1], self.conditional_mean(channel, x), self.inverse_scales[:, channel]
-            )
+            mean, inverse_scale = self.conditional_mean(channel, x), self.inverse_scales[:, channel]
+            total = total + _LogBin.apply(images[:, channel : channel + 1], mean, inverse_scale)
         return total
 
 
@@ -169,6 +170,34 @@ def _log_bin(values: Tensor, mean: Tensor, inverse_scale: Tensor) -> Tensor:
     log_width = torch.log(-torch.expm1(-2.0 * HALF_BIN * inverse_scale))
     inner = log_below_a + log_above_b + log_width
     return torch.where(values == 0, log_below_a, torch.where(values == NR_VALUES - 1, log_above_b, inner))
+
+
+class _LogBin(torch.autograd.Function):
+    """Equation (*) with its gradient written out, which keeps nothing but what goes in:
+
+        d log P / d mu    = (sigmoid(b) - sigmoid(-a)) / s,
+        d log P / d (1/s) = (x + h - mu) sigmoid(-a) - (x - h - mu) sigmoid(b) + 2 h / (exp(2 h / s) - 1),
+
+    without sigmoid(b) and the last term in the first bin, without sigmoid(-a) and the last term in the last one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, mean: Tensor, inverse_scale: Tensor) -> Tensor:
+        """Values uint8 (N, 1, H, W), mean and 1 / s (N, K, H, W) -> (N, K, H, W)."""
+        ctx.save_for_backward(values, mean, inverse_scale)
+        return _log_bin(values, mean, inverse_scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
+        values, mean, inverse_scale = ctx.saved_tensors
+        first, last = values == 0, values == NR_VALUES - 1
+        centred = values.to(mean.dtype) / 127.5 - 1.0 - mean
+        below = torch.sigmoid(-(centred + HALF_BIN) * inverse_scale).masked_fill_(last, 0.0)
+        above = torch.sigmoid((centred - HALF_BIN) * inverse_scale).masked_fill_(first, 0.0)
+        width = (2.0 * HALF_BIN / torch.expm1(2.0 * HALF_BIN * inverse_scale)).masked_fill_(first | last, 0.0)
+        of_scale = (centred + HALF_BIN) * below - (centred - HALF_BIN) * above + width
+        return None, gradient * inverse_scale * (above - below), gradient * of_scale
 
 
 def _chosen(parameters: Tensor, component: Tensor) -> Tensor:
