@@ -13,6 +13,7 @@ from PIL import Image
 
 from cpixelcnn.data.sample_folder import read_samples
 from cpixelcnn.inference.loading import load
+from cpixelcnn.inference.raster import Raster
 from cpixelcnn.inference.sampling import sample
 from cpixelcnn.storage import file_digest
 
@@ -123,3 +124,134 @@ def test_odd_places(cli: Cli, run: Path, name: str) -> None:
     assert outcome.code == 0, outcome.err
     assert Path(name, "hamburger-00000.png").is_file()
     assert f"samples in {name}" in outcome.out
+
+
+# --- How to sample --------------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_classes(cli: Cli, run: Path) -> None:
+    outcome = cli("sample", "--model", run, "-k", 1, "-c", "panda,3", "-c", "koala", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["classes"] == ["panda", "pizza", "koala"]
+
+
+def test_the_naive_sampler_draws_the_same_images(cli: Cli, run: Path) -> None:
+    for sampler in ("incremental", "naive"):
+        assert cli("sample", "--model", run, "-k", 1, "--sampler", sampler, "-o", sampler).code == 0
+    fast, slow = (read_samples(Path(name))[0].images for name in ("incremental", "naive"))
+    assert np.array_equal(fast.numpy(), slow.numpy())
+
+
+def test_what_is_not_the_model_says_so(cli: Cli, run: Path) -> None:
+    plain = cli("sample", "--model", run, "-k", 1, "-o", "plain")
+    assert "not draws from the model" not in plain.err
+    for i, options in enumerate((["--guidance", 1], ["--mixture-temperature", 0.5], ["--scale-temperature", 0.5])):
+        outcome = cli("sample", "--model", run, "-k", 1, "-o", f"other{i}", *options, "--json")
+        assert outcome.code == 0, outcome.err
+        assert "not draws from the model" in outcome.err
+        assert outcome.document["settings"][str(options[0])[2:].replace("-", "_")] == options[1]
+        assert not np.array_equal(
+            read_samples(Path(f"other{i}"))[0].images.numpy(), read_samples(Path("plain"))[0].images.numpy()
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--sampler", "fast"], "incremental or naive"),
+        (["--precision", "float16"], "float32 or bfloat16"),
+        (["--guidance", "-1"], "--guidance"),
+        (["--mixture-temperature", "0"], "--mixture-temperature"),
+        (["--guidance-model", "tiny"], "--guidance"),
+        (["--from-row", "3"], "--complete"),
+        (["--format", "gif"], "png or npz"),
+    ],
+)
+def test_options_that_cannot_be_used(cli: Cli, run: Path, options: list[str], named: str) -> None:
+    outcome = cli("sample", "--model", run, *options)
+    assert outcome.code == 2
+    assert named in outcome.err
+    assert not Path("out").exists()
+
+
+# --- Completion -----------------------------------------------------------------------------------------------------
+
+
+def test_completion_keeps_the_rows_above(cli: Cli, run: Path) -> None:
+    assert cli("sample", "--model", run, "-k", 1, "-o", "given").code == 0
+    image = "given/panda-00001.png"
+    outcome = cli("sample", "--model", run, "--complete", image, "-c", "0,1", "-k", 3, "--from-row", 5, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["labels"] == [0, 0, 0, 1, 1, 1]
+    completed = read_samples(Path("out"))[0].images
+    with Image.open(image) as opened:
+        original = np.asarray(opened).transpose(2, 0, 1)
+    assert (completed[:, :, :5].numpy() == original[:, :5]).all()
+    assert len(np.unique(completed[:, :, 5:].numpy(), axis=0)) == 6
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    assert manifest["settings"]["from_row"] == 5
+    assert {entry["given"] for entry in manifest["images"]} == {image}
+    with Image.open("out/grid.png") as grid:
+        assert grid.width > grid.height  # before, kept and three completions; a line for each class
+
+
+def test_the_class_of_a_completion_is_that_of_its_folder(cli: Cli, run: Path) -> None:
+    assert cli("sample", "--model", run, "-k", 1, "-o", "given").code == 0
+    Path("koala").mkdir()
+    Path("given/koala-00002.png").rename("koala/one.png")
+    Path("given/panda-00001.png").rename("other.png")
+    outcome = cli("sample", "--model", run, "--complete", "koala", "--complete", "other.png", "-k", 1, "--json")
+    assert outcome.document["labels"] == [2, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--complete", "nowhere.png"], 3),
+        (["--complete", "bad.png"], 3),
+        (["--complete", "good.png", "--from-row", 8], 2),
+    ],
+)
+def test_completions_that_cannot_be(cli: Cli, run: Path, options: list[str], code: int) -> None:
+    Path("bad.png").write_text("no picture")
+    Image.new("RGB", (8, 8)).save("good.png")
+    outcome = cli("sample", "--model", run, *options)
+    assert outcome.code == code
+    assert str(options[-1]) in outcome.err
+    assert not Path("out").exists()
+
+
+# --- Interruptions, many processes ----------------------------------------------------------------------------------
+
+
+def test_an_interrupted_command_goes_on(cli: Cli, run: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["sample", "--model", run, "-k", 3, "-b", 4, "-o"]
+    assert cli(*arguments, "whole").code == 0
+    draw_row, rows = Raster._run_row, iter(range(8 + 5))  # 8 rows of the first batch, 5 of the second
+
+    def interrupted(self: Raster, *, kept: bool) -> None:
+        if next(rows, None) is None:
+            raise KeyboardInterrupt
+        draw_row(self, kept=kept)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Raster, "_run_row", interrupted)
+        outcome = cli(*arguments, "parts")
+    assert outcome.code == 130
+    assert "4 of 12 images are safe in parts" in outcome.err
+    assert "4 of 12" in cli("fid", "--samples", "parts").err, "unfinished samples are not measured"
+    outcome = cli(*arguments, "parts", "--json")
+    assert outcome.document["n_drawn"] == 8
+    assert tree(Path("parts")) == tree(Path("whole"))
+    assert cli(*arguments, "parts", "--json").document["n_drawn"] == 0
+
+
+def test_an_archive(cli: Cli, run: Path) -> None:
+    assert cli("sample", "--model", run, "-k", 2, "-o", "many", "--format", "npz").code == 0
+    assert cli("sample", "--model", run, "-k", 2, "-o", "files").code == 0
+    assert sorted(path.name for path in Path("many").iterdir()) == ["grid.png", "manifest.json", "samples.npz"]
+    archive, files = (read_samples(Path(name))[0] for name in ("many", "files"))
+    assert np.array_equal(archive.images.numpy(), files.images.numpy())
+    assert archive.labels.tolist() == files.labels.tolist()
+    scores = cli("eval", "--model", run, "--samples", "many", "--json").document
+    assert scores["n_images"] == 8
