@@ -92,7 +92,9 @@ def exact_float32() -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+        cudnn = torch.backends.cudnn
+        flags = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+        with cudnn.flags(**flags, allow_tf32=False):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

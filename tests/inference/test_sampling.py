@@ -9,8 +9,10 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
+from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import ConfigError, DataError
-from cpixelcnn.inference.sampling import draw_noise, sample
+from cpixelcnn.inference.sampling import Order, draw, draw_noise, order, sample
+from cpixelcnn.inference.sampling_options import SAMPLERS, SamplingOptions
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.seeds import derive_seed
 
@@ -85,11 +87,17 @@ def test_noise(model: PixelCNN) -> None:
 # --- The model's distribution ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("size", [(4, 4), (3, 5)])
 @pytest.mark.parametrize("image_channels", [1, 3])
 @pytest.mark.parametrize(("early_fusion", "film"), FUSIONS)
 def test_sampling_inverts_the_likelihood(
-    early_fusion: str, film: str, image_channels: int, size: tuple[int, int], make_model: Callable[..., PixelCNN]
+    early_fusion: str,
+    film: str,
+    image_channels: int,
+    size: tuple[int, int],
+    sampler: str,
+    make_model: Callable[..., PixelCNN],
 ) -> None:
     """The finished image's parameters and the same noise give the image back: each pixel saw just those before it."""
     model = make_model(
@@ -99,7 +107,7 @@ def test_sampling_inverts_the_likelihood(
         image_height=size[0],
         image_width=size[1],
     )
-    samples = sample(model, LABELS, seed=1)
+    samples = sample(model, LABELS, seed=1, options=SamplingOptions(sampler))
     noise = torch.stack([draw_noise(model.config, seed) for seed in samples.seeds])
     with torch.no_grad():
         distribution = model.distribution(samples.images, samples.labels if model.config.conditional else None)
@@ -134,11 +142,12 @@ def chi_square(values: Tensor, probabilities: Tensor) -> float:
     return float(chisquare(observed[used].numpy(), (expected[used] / expected.sum() * len(values)).numpy()).pvalue)
 
 
-def test_samples_have_the_models_frequencies(make_grey_model: Callable[[int, int], PixelCNN]) -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samples_have_the_models_frequencies(sampler: str, make_grey_model: Callable[[int, int], PixelCNN]) -> None:
     """First pixel, and the second given that the first is dark: against probabilities summed over all first pixels."""
     model = make_grey_model(2, 2)
     label, count = 2, 2500
-    images = sample(model, [label] * count, seed=11, batch_size=count).images
+    images = sample(model, [label] * count, seed=11, batch_size=count, options=SamplingOptions(sampler)).images
 
     every_first = torch.zeros(256, 1, 2, 2, dtype=torch.uint8)
     every_first[:, 0, 0, 0] = torch.arange(256)
@@ -160,11 +169,12 @@ def test_samples_have_the_models_frequencies(make_grey_model: Callable[[int, int
     assert chi_square(images[is_dark, 0, 0, 1], given_bright) < 1e-6
 
 
-def test_classes_have_their_own_frequencies(make_grey_model: Callable[[int, int], PixelCNN]) -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_classes_have_their_own_frequencies(sampler: str, make_grey_model: Callable[[int, int], PixelCNN]) -> None:
     """In one batch of several classes, each image is drawn from its own."""
     model = make_grey_model(1, 1)
     labels = torch.arange(3000) % 3
-    images = sample(model, labels, seed=2, batch_size=1000).images
+    images = sample(model, labels, seed=2, batch_size=1000, options=SamplingOptions(sampler)).images
     blank = torch.zeros(3, 1, 1, 1, dtype=torch.uint8)
     with torch.no_grad():
         probabilities = model.distribution(blank, torch.arange(3)).value_log_probs(0, blank).exp()[:, :, 0, 0].double()
@@ -184,6 +194,38 @@ def test_samples_score_as_the_model_expects(make_grey_model: Callable[[int, int]
         log_probs = model.distribution(blank, torch.tensor([1])).value_log_probs(0, blank)[0, :, 0, 0].double()
     entropy = float(-(log_probs.exp() * log_probs).sum())
     assert float(scores.mean()) == pytest.approx(entropy, abs=5 * float(scores.std()) / 2000**0.5)
+
+
+def test_guided_samples_have_the_guided_frequencies(make_grey_model: Callable[[int, int], PixelCNN]) -> None:
+    """First pixel, and the second given that the first is dark, whose marginal has learned from the first."""
+    model = make_grey_model(1, 2)
+    label, count, weight = 2, 3000, 1.0
+    options = SamplingOptions(guidance=weight)
+    images = sample(model, [label] * count, seed=11, batch_size=count, options=options).images[:, 0, 0]
+
+    every_first = torch.zeros(256, 1, 1, 2, dtype=torch.uint8)
+    every_first[:, 0, 0, 0] = torch.arange(256)
+    with torch.no_grad():
+        of_classes = torch.stack(
+            [
+                model.distribution(every_first, torch.full((256,), c)).value_log_probs(0, every_first).exp()[:, :, 0]
+                for c in range(3)
+            ]
+        ).double()  # (classes, 256 firsts, 256 values, pixels)
+    first, second = of_classes[:, 0, :, 0], of_classes[..., 1]
+    guided_first = first[label] ** (1 + weight) / first.mean(dim=0) ** weight
+    guided_first /= guided_first.sum()
+    of_marginal = (first[:, :, None] * second).sum(dim=0) / first.sum(dim=0)[:, None]
+    guided_second = second[label] ** (1 + weight) / of_marginal**weight
+    guided_second /= guided_second.sum(dim=1, keepdim=True)
+
+    assert chi_square(images[:, 0], guided_first) > 1e-4
+    assert chi_square(images[:, 0], first[label]) < 1e-6, "the test can tell guided from unguided"
+    dark = guided_first.cumsum(0) <= 0.5
+    is_dark = dark[images[:, 0].long()]
+    assert chi_square(images[is_dark, 1], guided_first[dark] @ guided_second[dark]) > 1e-4
+    assert chi_square(images[~is_dark, 1], guided_first[~dark] @ guided_second[~dark]) > 1e-4
+    assert chi_square(images[is_dark, 1], guided_first[~dark] @ guided_second[~dark]) < 1e-6
 
 
 # --- Labels, seeds, progress ----------------------------------------------------------------------------------------
@@ -215,14 +257,19 @@ def test_no_labels_no_images(labels: list[int] | Tensor, model: PixelCNN) -> Non
     assert samples.seeds == ()
 
 
-def test_progress_grows_and_ends_at_its_total(model: PixelCNN) -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_progress_grows_and_ends_at_its_total(sampler: str, model: PixelCNN) -> None:
+    """It counts the rows of all images: three in each row of a batch of three, one in each of the last batch."""
     calls: list[tuple[int, int]] = []
-    sample(model, LABELS, batch_size=3, progress=lambda done, total: calls.append((done, total)))
-    assert {total for _, total in calls} == {7 * 16}
-    done = [done for done, _ in calls]
-    assert done == sorted(set(done)), "every call reports more than the one before"
-    assert done[-1] == 7 * 16
-    assert len(done) == 3 * 16, "one call for each pixel of each of the three batches"
+    sample(
+        model,
+        LABELS,
+        batch_size=3,
+        options=SamplingOptions(sampler),
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert {total for _, total in calls} == {7 * 4}
+    assert [done for done, _ in calls] == [3, 6, 9, 12, 15, 18, 21, 24, 25, 26, 27, 28]
 
 
 def test_progress_may_stop_the_work(model: PixelCNN) -> None:
@@ -231,3 +278,110 @@ def test_progress_may_stop_the_work(model: PixelCNN) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         sample(model, [0], progress=stop)
+
+
+# --- Batches --------------------------------------------------------------------------------------------------------
+
+
+def batches_of(model: PixelCNN, count: int, batch_size: int) -> list[Tensor]:
+    return list(draw(model, order(model.config, [0] * count, seed=5), options=SamplingOptions(), batch_size=batch_size))
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [(10, 4, [4, 4, 2]), (9, 4, [3, 3, 3]), (7, 6, [4, 3]), (4, 4, [4]), (2, 64, [2]), (3, 1, [1, 1, 1]), (0, 4, [])],
+)
+def test_batches_are_nearly_equal(count: int, batch_size: int, sizes: list[int], model: PixelCNN) -> None:
+    """So that the memory, which is allocated once for all of them, is no larger than it need be."""
+    batches = batches_of(model, count, batch_size)
+    assert [len(images) for images in batches] == sizes
+    expected = sample(model, [0] * count, seed=5).images
+    assert torch.equal(torch.cat([expected[:0], *batches]), expected)
+
+
+def test_images_are_drawn_as_they_are_asked_for(model: PixelCNN) -> None:
+    """A caller may write a batch before the next one is begun."""
+    rows: list[int] = []
+    batches = draw(
+        model,
+        order(model.config, [0] * 4),
+        options=SamplingOptions(),
+        batch_size=2,
+        progress=lambda done, total: rows.append(done),
+    )
+    assert rows == []
+    next(batches)
+    assert rows == [2, 4, 6, 8]
+    next(batches)
+    assert rows[-1] == 16
+
+
+def test_model_is_left_in_its_mode(make_model: Callable[..., PixelCNN]) -> None:
+    """Also between two batches; and dropout is off while images are drawn."""
+    model = make_model()
+    expected = sample(model, LABELS, seed=5).images
+    model.train()
+    for sampler in SAMPLERS:
+        assert torch.equal(sample(model, LABELS, seed=5, options=SamplingOptions(sampler)).images, expected)
+        assert model.training
+    for _ in draw(model, order(model.config, LABELS), options=SamplingOptions(), batch_size=3):
+        assert model.training
+
+
+def test_arithmetic_is_exact_whatever_is_set(model: PixelCNN) -> None:
+    """Sampling rounds no float32 product to fewer bits, and leaves the setting as it was."""
+    expected = sample(model, LABELS, seed=5).images
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert torch.equal(sample(model, LABELS, seed=5).images, expected)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+# --- Orders ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_of_some_images_makes_those_images(model: PixelCNN, make_images: Callable[..., Tensor]) -> None:
+    wanted = order(model.config, LABELS, seed=5, given=make_images(model, 7), from_row=2)
+    some = wanted.select([5, 1, 2])
+    assert (some.labels.tolist(), some.seeds) == ([0, 1, 2], tuple(wanted.seeds[i] for i in (5, 1, 2)))
+    assert some.given is not None
+
+    def images_of(wanted: Order) -> Tensor:
+        return torch.cat(list(draw(model, wanted, options=SamplingOptions())))
+
+    assert torch.equal(images_of(some), images_of(wanted)[[5, 1, 2]])
+
+
+def test_labels_that_are_no_integers() -> None:
+    config = ModelConfig(classes=("ant", "bee", "cat"))
+    with pytest.raises(DataError, match=r"must be integers, but are torch\.float32"):
+        order(config, torch.tensor([0.5, 1.0]))
+    assert order(config, torch.tensor([2], dtype=torch.uint8)).labels.dtype == torch.int64
+
+
+# --- Models for guidance --------------------------------------------------------------------------------------------
+
+GUIDED = SamplingOptions(guidance=1.0)
+
+
+def test_guidance_of_an_unconditional_model(make_model: Callable[..., PixelCNN]) -> None:
+    model = make_model(early_fusion="none", film="none")
+    with pytest.raises(ConfigError, match="needs a class-conditional model"):
+        sample(model, [0], options=GUIDED)
+
+
+def test_marginal_model_with_classes(model: PixelCNN, make_model: Callable[..., PixelCNN]) -> None:
+    with pytest.raises(ConfigError, match=r"must be unconditional.*--early-fusion none --film none"):
+        sample(model, [0], options=GUIDED, marginal=make_model(seed=1))
+
+
+@pytest.mark.parametrize("other", [{"image_width": 5}, {"image_height": 8}, {"image_channels": 1}])
+def test_marginal_model_of_other_images(
+    other: dict[str, int], model: PixelCNN, make_model: Callable[..., PixelCNN]
+) -> None:
+    marginal = make_model(early_fusion="none", film="none", **other)
+    with pytest.raises(ConfigError, match=r"makes images of .*and the model of \(3, 4, 4\)"):
+        sample(model, [0], options=GUIDED, marginal=marginal)

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
+from cpixelcnn.model import likelihood
 from cpixelcnn.model.likelihood import (
     LOG_SCALE_RANGE,
     PARAMETERS_PER_COMPONENT,
     DiscretizedLogisticMixture,
-    round_to_grid,
-    to_8_bit,
+    nearest_value,
+    on_grid,
     to_unit_interval,
 )
 
@@ -98,21 +99,21 @@ def test_every_value_survives_the_round_trip() -> None:
     assert x.dtype == torch.float32
     assert (float(x[0]), float(x[255])) == (-1.0, 1.0)
     torch.testing.assert_close(x.diff(), torch.full((255,), 2 / 255), rtol=1e-4, atol=0)
-    assert torch.equal(to_8_bit(x), VALUES)
-    assert torch.equal(to_8_bit(x + 0.49 * 2 / 255), VALUES)
-    assert torch.equal(to_8_bit(x - 0.49 * 2 / 255), VALUES)
+    assert torch.equal(nearest_value(x), VALUES.float())
+    assert torch.equal(nearest_value(x + 0.49 * 2 / 255), VALUES.float())
+    assert torch.equal(nearest_value(x - 0.49 * 2 / 255), VALUES.float())
 
 
 def test_what_lies_outside_goes_to_the_ends() -> None:
     x = torch.tensor([-math.inf, -1e30, -1.2, 1.2, 1e30, math.inf])
-    assert to_8_bit(x).tolist() == [0, 0, 0, 255, 255, 255]
-    assert round_to_grid(x).tolist() == [-1, -1, -1, 1, 1, 1]
+    assert nearest_value(x).tolist() == [0, 0, 0, 255, 255, 255]
+    assert on_grid(nearest_value(x)).tolist() == [-1, -1, -1, 1, 1, 1]
 
 
 def test_rounding_gives_the_numbers_of_the_grid() -> None:
     x = torch.linspace(-1.3, 1.3, 1001)
     grid = to_unit_interval(VALUES)
-    rounded = round_to_grid(x)
+    rounded = on_grid(nearest_value(x))
     assert torch.isin(rounded, grid).all()
     nearest = grid[(x[:, None] - grid).abs().argmin(dim=1)]
     assert float((rounded - nearest).abs().max()) < 1e-6
@@ -209,6 +210,102 @@ def test_gradient_is_that_of_finite_differences(channels: int) -> None:
     parameters = random_parameters(channels, n=2).requires_grad_()
     images = torch.tensor([[0, 200, 91], [130, 255, 17]])[:, :channels, None, None].to(torch.uint8)
     assert torch.autograd.gradcheck(lambda p: DiscretizedLogisticMixture(p, channels).log_prob(images), parameters)
+
+
+@pytest.mark.parametrize("together", [1, 7, 2**20])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_all_values_at_once_or_in_pieces(channels: int, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value v of the table is the probability of v itself; how many are computed at a time does not matter."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = torch.randn(2, 3 * PARAMETERS_PER_COMPONENT[channels], 2, 3, generator=generator).double()
+    images = torch.randint(0, 256, (2, channels, 2, 3), generator=generator).to(torch.uint8)
+    mixture = DiscretizedLogisticMixture(parameters, channels)
+    if channels == 1:
+        expected = torch.stack([mixture.log_prob(torch.full_like(images, v)) for v in range(256)], dim=1)
+    else:
+        expected = mixture.value_log_probs(2, images)
+    monkeypatch.setattr(likelihood, "_NUMBERS_AT_ONCE", together * mixture.means[:, 0].numel())
+    table = mixture.value_log_probs(channels - 1, images)
+    assert table.shape == (2, 256, 2, 3)
+    torch.testing.assert_close(table, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_values_of_the_last_channel_complete_the_likelihood() -> None:
+    """At the pixel's own value: log p(r) + log p(g | r) + log p(b | r, g) = log p(r, g, b), at every pixel."""
+    generator = torch.Generator().manual_seed(1)
+    parameters = torch.randn(2, 30, 3, 2, generator=generator).double()
+    images = torch.randint(0, 256, (2, 3, 3, 2), generator=generator).to(torch.uint8)
+    mixture = DiscretizedLogisticMixture(parameters, 3)
+    chain = sum(mixture.value_log_probs(c, images).gather(1, images[:, c : c + 1].long())[:, 0] for c in range(3))
+    torch.testing.assert_close(chain, mixture.log_prob(images), rtol=1e-10, atol=1e-10)
+
+
+# --- Temperatures ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), mixture=st.floats(0.05, 20), scale=st.floats(0.05, 20))
+def test_tempered_by_its_formula(channels: int, mixture: float, scale: float, data: st.DataObject) -> None:
+    """The same mixture as one made of parameters that are: weights w^(1/T) / sum, log-scales + log T, all else kept."""
+    parameters, image = data.draw(pixels_of(channels))
+    table = parameters[0, :, 0, 0].view(-1, K).clone()
+    powers = table[0].softmax(dim=0) ** (1 / mixture)
+    tempered = DiscretizedLogisticMixture(parameters, channels).tempered(mixture, scale)
+    torch.testing.assert_close(tempered.log_weights.flatten().exp(), powers / powers.sum(), rtol=1e-9, atol=1e-12)
+
+    # Scales are clamped first and tempered then: compare where the result does not leave the range again.
+    clamped = table[1 + channels : 1 + 2 * channels].clamp(*LOG_SCALE_RANGE)
+    torch.testing.assert_close(tempered.log_scales.flatten().exp(), clamped.flatten().exp() * scale, rtol=1e-9, atol=0)
+    stretched = clamped + math.log(scale)
+    if torch.equal(stretched.clamp(*LOG_SCALE_RANGE), stretched):
+        table[0], table[1 + channels : 1 + 2 * channels] = table[0] / mixture, stretched
+        expected = DiscretizedLogisticMixture(table.flatten()[None, :, None, None], channels)
+        torch.testing.assert_close(tempered.log_prob(image), expected.log_prob(image), rtol=1e-6, atol=1e-6)
+
+
+def test_temperatures_of_one_change_nothing() -> None:
+    mixture = DiscretizedLogisticMixture(random_parameters(3), 3)
+    assert mixture.tempered(1.0, 1.0) is mixture
+
+
+@pytest.mark.parametrize("used_before", [False, True])
+def test_tempered_has_scales_of_its_own(used_before: bool) -> None:
+    """The inverse scales are kept once computed; they must pass to the other neither from here nor from there."""
+    parameters = random_parameters(1)
+    mixture = DiscretizedLogisticMixture(parameters, 1)
+    untouched = DiscretizedLogisticMixture(parameters, 1).log_prob(pixel(100))
+    if used_before:
+        mixture.log_prob(pixel(100))
+    tempered = mixture.tempered(1.0, 3.0)
+    torch.testing.assert_close(tempered.inverse_scales, torch.exp(-tempered.log_scales))
+    torch.testing.assert_close(tempered.inverse_scales * 3.0, mixture.inverse_scales)
+    assert torch.equal(mixture.log_prob(pixel(100)), untouched)
+    assert not torch.equal(tempered.log_prob(pixel(100)), untouched)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e3])
+@pytest.mark.parametrize(
+    "extreme", [{"log_scale": -60.0}, {"log_scale": 80.0}, {"logit": 1e30}, {"mean": 1e4}], ids=str
+)
+def test_tempered_stays_finite(temperature: float, extreme: dict[str, float]) -> None:
+    """The smallest and largest temperatures that the command line takes, in float32."""
+    numbers = {"logit": 0.0, "mean": 0.1, "log_scale": -2.0} | extreme
+    parameters = mixture_parameters(
+        [numbers["logit"], -numbers["logit"]],
+        [[numbers["mean"], 0.2]] * 3,
+        [[numbers["log_scale"], -1.0]] * 3,
+        [[0.3, -0.1]] * 3,
+        torch.float32,
+    )
+    tempered = DiscretizedLogisticMixture(parameters, 3).tempered(temperature, temperature)
+    image = pixel(0, 128, 255)
+    assert bool(tempered.log_prob(image).isfinite().all())
+    for channel in range(3):
+        assert float(tempered.value_log_probs(channel, image).exp().sum()) == pytest.approx(1, abs=1e-4)
+    for u in (0.0, 0.5, MOST):
+        values = tempered.sample(torch.full((1, 4, 1, 1), u))
+        assert bool(tempered.log_prob(values).isfinite().all())
 
 
 # --- Conditioning between channels ----------------------------------------------------------------------------------

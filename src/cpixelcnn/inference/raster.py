@@ -9,6 +9,7 @@ is chosen from them is a `PixelRule` (the model's own distribution, tempered, or
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -71,7 +72,7 @@ class Raster:
         self.graphs: dict[tuple[int, ...], torch.cuda.CUDAGraph] | None = None
         if device.type == "cuda" and all(predictor.recordable for predictor in predictors):
             self.graphs = {}
-            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.stream = _recording_stream(device)
 
     @torch.inference_mode()
     def draw(
@@ -123,7 +124,8 @@ class Raster:
         if key not in self.graphs:
             graph = torch.cuda.CUDAGraph()
             pool = next((recorded.pool() for recorded in self.graphs.values()), None)
-            with torch.cuda.device(self.stream.device), torch.cuda.graph(graph, pool=pool, stream=self.stream):
+            recording = torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local")
+            with torch.cuda.device(self.stream.device), recording:
                 self._make_row(kept=kept)  # records the operations, and executes none
             self.graphs[key] = graph
         self.graphs[key].replay()
@@ -155,3 +157,9 @@ class Raster:
                 self._make_row(kept=False)
         current.wait_stream(self.stream)
         self._begin(labels)
+
+
+@cache
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for each device, since CUDA's libraries keep a workspace for every stream that they have worked on."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -172,6 +172,8 @@ def draw(
         ConfigError: options that do not go together with the models.
     """
     _check_guidance(model, marginal, options)
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be 1 or more, but is {batch_size}")
     if not len(wanted):
         return
     height = model.config.image_height

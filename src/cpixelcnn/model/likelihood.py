@@ -43,14 +43,14 @@ def to_unit_interval(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1.0
 
 
-def to_8_bit(x: Tensor) -> Tensor:
-    """The nearest 8-bit value (uint8) of each number; what lies outside of [-1, 1] goes to the first or last value."""
-    return ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+def nearest_value(x: Tensor) -> Tensor:
+    """The nearest 8-bit value of numbers in [-1, 1], as a float; what lies outside goes to the first or last value."""
+    return ((x + 1.0) * 127.5).round_().clamp_(0.0, 255.0)
 
 
-def round_to_grid(x: Tensor) -> Tensor:
-    """The nearest number of the 8-bit grid in [-1, 1], in the precision of x."""
-    return ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round() / 127.5 - 1.0
+def on_grid(values: Tensor) -> Tensor:
+    """8-bit values as numbers in [-1, 1]."""
+    return values / 127.5 - 1.0
 
 
 class DiscretizedLogisticMixture:
@@ -141,13 +141,13 @@ class DiscretizedLogisticMixture:
         component = component.clamp_(max=cumulative.shape[1] - 1)[:, None]
         means, scales = _chosen(self.means, component), _chosen(self.log_scales, component).exp_()
         deviations = scales * torch.logit(noise[:, 1:])  # log u - log(1 - u); u = 0 gives -inf, the first bin
-        values = [_nearest_value(means[:, 0] + deviations[:, 0])]
+        values = [nearest_value(means[:, 0] + deviations[:, 0])]
         if self.coefficients is not None:
             alpha, beta, gamma = _chosen(self.coefficients, component).unbind(1)
-            red = _on_grid(values[0])
-            values.append(_nearest_value(means[:, 1] + alpha * red + deviations[:, 1]))
-            green = _on_grid(values[1])
-            values.append(_nearest_value(means[:, 2] + beta * red + gamma * green + deviations[:, 2]))
+            red = on_grid(values[0])
+            values.append(nearest_value(means[:, 1] + alpha * red + deviations[:, 1]))
+            green = on_grid(values[1])
+            values.append(nearest_value(means[:, 2] + beta * red + gamma * green + deviations[:, 2]))
         return torch.stack(values, dim=1).to(torch.uint8)
 
     def _component_log_prob(self, images: Tensor, channels: int) -> Tensor | float:
@@ -203,13 +203,3 @@ class _LogBin(torch.autograd.Function):
 def _chosen(parameters: Tensor, component: Tensor) -> Tensor:
     """Parameters (N, kinds, K, H, W) of the component (N, 1, 1, H, W) chosen at each pixel: (N, kinds, H, W)."""
     return parameters.gather(2, component.expand(-1, parameters.shape[1], -1, -1, -1))[:, :, 0]
-
-
-def _nearest_value(x: Tensor) -> Tensor:
-    """The nearest 8-bit value of numbers in [-1, 1], as a float; what lies outside goes to the first or last value."""
-    return ((x + 1.0) * 127.5).round_().clamp_(0.0, 255.0)
-
-
-def _on_grid(values: Tensor) -> Tensor:
-    """8-bit values as numbers in [-1, 1]."""
-    return values / 127.5 - 1.0
