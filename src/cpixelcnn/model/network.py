@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import DataError
@@ -36,6 +37,10 @@ class StreamPair(nn.Module):
     """One step of both streams: a gated residual block for *u*, then one for *ul* that also receives the new u.
 
     On the way down each block receives, besides, the activation of the way up at the same depth (the long skip).
+
+    Attributes:
+        recomputing: keep nothing of the pair for the backward pass but its inputs, and compute the rest again then
+            (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     """
 
     def __init__(self, config: ModelConfig, *, long_skip: bool) -> None:
@@ -52,13 +57,25 @@ class StreamPair(nn.Module):
         self.u = GatedResidualBlock(DownShiftedConv, nr_filters, skip, config.dropout, film())
         self.ul = GatedResidualBlock(DownRightShiftedConv, nr_filters, nr_filters + skip, config.dropout, film())
 
+        self.recomputing = False
+
     def forward(self, streams: Streams, long_skip: Streams | None, class_embedding: Tensor | None) -> Streams:
+        if not (self.recomputing and torch.is_grad_enabled()):
+            return self._advance(streams, long_skip or (), class_embedding)
+
+        def advance(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+            u, ul, *skips = (Activation(x) for x in tensors)
+            u, ul = self._advance((u, ul), skips, class_embedding)
+            return u.x, ul.x
+
+        tensors = [activation.x for activation in (*streams, *(long_skip or ()))]
+        u, ul = checkpoint(advance, *tensors, use_reentrant=False)
+        return Activation(u), Activation(ul)
+
+    def _advance(self, streams: Streams, long_skip: Sequence[Activation], class_embedding: Tensor | None) -> Streams:
         u, ul = streams
-        if long_skip is None:
-            u = self.u(u, (), class_embedding)
-            return u, self.ul(ul, (u,), class_embedding)
-        u = self.u(u, (long_skip[0],), class_embedding)
-        return u, self.ul(ul, (u, long_skip[1]), class_embedding)
+        u = self.u(u, long_skip[:1], class_embedding)
+        return u, self.ul(ul, (u, *long_skip[1:]), class_embedding)
 
 
 class PixelCNN(nn.Module):
@@ -179,6 +196,12 @@ class PixelCNN(nn.Module):
         """
         with evaluation_mode(self), torch.no_grad(), data_dependent_initialisation(self):
             self.distribution(images, labels)
+
+    def recompute_activations(self, wanted: bool = True) -> None:
+        """Train in less memory and more time: see `StreamPair.recomputing`. What is computed stays the same."""
+        for module in self.modules():
+            if isinstance(module, StreamPair):
+                module.recomputing = wanted
 
     @property
     def device(self) -> torch.device:
