@@ -95,6 +95,8 @@ def test_other_json_is_no_configuration(document: dict[str, Any]) -> None:
         ("data", "image_size", "8"),
         ("train", "lr", "fast"),
         ("train", "epochs", [1]),
+        ("train", "init_from", 3),
+        ("train", "schedule", None),
     ],
 )
 def test_values_of_another_type_are_refused(config: RunConfig, part: str, field: str, value: object) -> None:
@@ -147,6 +149,23 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (TrainConfig, "beta2", -0.1),
         (TrainConfig, "ema_decay", 1.0),
         (TrainConfig, "precision", "float16"),
+        (TrainConfig, "schedule", "linear"),
+        (TrainConfig, "lr_final", 1.5),
+        (TrainConfig, "lr_final", math.nan),
+        (TrainConfig, "warmup_steps", -1),
+        (TrainConfig, "weight_decay", -0.1),
+        (TrainConfig, "weight_decay", math.inf),
+        (TrainConfig, "weight_decay", 1000.0),
+        (TrainConfig, "accumulate", 0),
+        (TrainConfig, "shift", -1),
+        (TrainConfig, "patience", -1),
+        (TrainConfig, "max_minutes", -5.0),
+        (TrainConfig, "max_minutes", math.nan),
+        (TrainConfig, "discriminative_weight", -0.1),
+        (TrainConfig, "discriminative_weight", math.inf),
+        (TrainConfig, "discriminative_classes", 0),
+        (TrainConfig, "discriminative_share", 0.0),
+        (TrainConfig, "discriminative_share", 1.1),
     ],
 )
 def test_errors_name_the_flag_and_the_value(kind: type, field: str, value: object) -> None:

@@ -136,16 +136,33 @@ class TrainConfig(_Config):
     """How a model is trained."""
 
     epochs: int = documented(10, "Passes over the training images.")
-    batch_size: int = documented(16, "Images in a step.")
+    batch_size: int = documented(16, "Images in a step, of all processes together.")
     lr: float = documented(1e-3, "Learning rate of Adam.")
-    lr_decay: float = documented(0.999995, "Factor of the learning rate at every step.")
+    lr_decay: float = documented(0.999995, "Factor of the learning rate at every step of the constant schedule.")
+    schedule: str = documented("constant", "Course of the learning rate: constant (but for --lr-decay) or cosine.")
+    lr_final: float = documented(0.0, "Share of the learning rate at which the cosine ends with the last epoch.")
+    warmup_steps: int = documented(0, "Steps over which the learning rate first rises linearly; 0 for none.")
     beta1: float = documented(0.95, "Adam's decay of the first moment.")
     beta2: float = documented(0.9995, "Adam's decay of the second moment.")
     clip_grad_norm: float = documented(
         1.0, "Largest norm of the gradient in bits/dim; longer ones are scaled, 0 never."
     )
+    weight_decay: float = documented(
+        0.0, "Decoupled decay (AdamW's) of the directions of the convolutions; nothing else is decayed."
+    )
+    accumulate: int = documented(1, "Parts in which a step's batch is computed: the memory of one, the same gradient.")
+    recompute_activations: bool = documented(
+        False, "Keep few activations and compute the others again for the gradient: less memory, a third more time."
+    )
     ema_decay: float = documented(0.999, "Decay of the moving average of the weights (warmed up; 0 for none).")
     horizontal_flip: bool = documented(False, "Mirror half of the training images, drawn anew each epoch.")
+    shift: int = documented(0, "Move training images by up to this many pixels each way; edge pixels are repeated.")
+    balanced: bool = documented(False, "Draw as many images of every class in an epoch, however frequent they are.")
+    discriminative_weight: float = documented(
+        0.0, "Weight of -log p(class | image) in nats, added to bits/dim; 0 trains the purely generative model."
+    )
+    discriminative_classes: int = documented(1, "Wrong classes drawn for each image of the discriminative term.")
+    discriminative_share: float = documented(0.25, "Share of each batch on which the discriminative term is computed.")
     precision: str = documented(
         "auto", "Arithmetic of the convolutions in training: auto, float32 or bfloat16 (the likelihood is float32)."
     )
@@ -155,16 +172,32 @@ class TrainConfig(_Config):
     sample_interval: int = documented(0, "Epochs between sample grids; 0 for one grid at the end.")
     save_interval: int = documented(1, "Epochs between checkpoints.")
     max_bad_steps: int = documented(20, "Steps in a row whose loss or gradient is not finite before training stops.")
+    patience: int = documented(0, "Validations in a row without a new best after which training ends; 0 for never.")
+    max_minutes: float = documented(
+        0.0, "Minutes after which this call saves and stops, to be resumed; a validation is ended first; 0 for never."
+    )
+    init_from: str | None = documented(
+        None, "Start from the weights of this run, checkpoint, weight file or shipped model (its moving average)."
+    )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "eval_interval", "save_interval", "max_bad_steps"):
+        positive = ("epochs", "batch_size", "accumulate", "eval_interval", "save_interval", "max_bad_steps")
+        for name in (*positive, "discriminative_classes"):
             value = getattr(self, name)
             _require(value >= 1, "--" + name.replace("_", "-"), value, "1 or more")
-        for name in ("eval_images", "sample_interval", "clip_grad_norm", "seed"):
+        for name in ("eval_images", "sample_interval", "clip_grad_norm", "seed", "warmup_steps", "shift", "patience"):
             value = getattr(self, name)
             _require(value >= 0, "--" + name.replace("_", "-"), value, "0 or more")
+        for name in ("weight_decay", "max_minutes", "discriminative_weight"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, "--" + name.replace("_", "-"), value, "0 or more, and finite")
         _require(self.lr > 0 and math.isfinite(self.lr), "--lr", self.lr, "a positive number")
         _require(0 < self.lr_decay <= 1, "--lr-decay", self.lr_decay, "more than 0 and at most 1")
+        _require(self.lr * self.weight_decay < 1, "--weight-decay", self.weight_decay, "less than 1 / --lr")
+        _require(self.schedule in ("constant", "cosine"), "--schedule", repr(self.schedule), "constant or cosine")
+        _require(0 <= self.lr_final <= 1, "--lr-final", self.lr_final, "between 0 and 1")
+        share = self.discriminative_share
+        _require(0 < share <= 1, "--discriminative-share", share, "more than 0 and at most 1")
         for name in ("beta1", "beta2", "ema_decay"):
             value = getattr(self, name)
             _require(0 <= value < 1, "--" + name.replace("_", "-"), value, "at least 0 and less than 1")

@@ -22,15 +22,15 @@ from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
 from cpixelcnn.training import checkpoint as module
-from cpixelcnn.training import loop
 from cpixelcnn.training.checkpoint import Trainee, find_checkpoint, locked, prune, restore, save_checkpoint
+from cpixelcnn.training.preparation import prepare
 
 FILES = ("config.json", "ema.safetensors", "model.safetensors", "trainer.pt")
 
 
 @pytest.fixture
 def trainee(config: Callable[..., RunConfig], train_set: ImageSet) -> Trainee:
-    return loop._prepare(config(), train_set, torch.device("cpu"), None)
+    return prepare(config(), train_set, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_weights_of_another_architecture_are_refused(
     save: Callable[..., Path], config: Callable[..., RunConfig], train_set: ImageSet
 ) -> None:
     saved = save(1)
-    wider = loop._prepare(config(nr_filters=6), train_set, torch.device("cpu"), None)
+    wider = prepare(config(nr_filters=6), train_set, torch.device("cpu"))
     with pytest.raises(CheckpointError, match="step-00000001"):
         restore(saved, wider)
 

@@ -19,10 +19,10 @@ from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.inference.loading import load
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.runs import verify_checkpoint
-from cpixelcnn.training import loop
 from cpixelcnn.training import validation as between_epochs
-from cpixelcnn.training.loop import learning_rate
+from cpixelcnn.training.feeding import Feed
 from cpixelcnn.training.metrics_log import EpochRecord
+from cpixelcnn.training.schedule import learning_rate
 from cpixelcnn.training.validation import is_better
 
 Fit = Callable[..., Any]
@@ -34,13 +34,14 @@ CPU = torch.device("cpu")
 def fed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
     """The images and labels of every training step, as the network gets them."""
     batches: list[tuple[Tensor, Tensor]] = []
-    original = loop._Training._augmented_batch
+    original = Feed.batch
 
-    def spy(training: Any, indices: Tensor) -> tuple[Tensor, Tensor]:
-        batches.append(original(training, indices))
-        return batches[-1]
+    def spy(feed: Feed, indices: Tensor, first: int) -> Any:
+        batch = original(feed, indices, first)
+        batches.append((batch.images, batch.labels))
+        return batch
 
-    monkeypatch.setattr(loop._Training, "_augmented_batch", spy)
+    monkeypatch.setattr(Feed, "batch", spy)
     return batches
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
+from cpixelcnn.errors import CheckpointError
+from cpixelcnn.training import loop
+from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog, read_records
 
 
 def record(epoch: int, **figures: float) -> EpochRecord:
@@ -53,3 +57,39 @@ def test_not_a_number_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         log.append(record(2, accuracy=float("nan")))
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0)
+    log.append(record(1, accuracy=0.5))
+    log.append(record(2))
+    assert read_records(tmp_path / "metrics.jsonl") == [record(1, accuracy=0.5), record(2)]
+    assert read_records(tmp_path / "absent") == []
+    (tmp_path / "metrics.jsonl").write_text('{"no": "record"}\n')
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_records(tmp_path / "metrics.jsonl")
+
+
+def test_curves_are_drawn_after_each_validation(
+    fit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[int]] = []
+
+    def spy(run: Path) -> None:
+        drawn.append([row.epoch for row in read_records(run / "metrics.jsonl")])
+
+    monkeypatch.setattr(loop, "save_curves", spy)
+    fit(tmp_path / "run", epochs=3, eval_interval=2)
+    assert drawn == [[1, 2], [1, 2, 3]]
+
+
+def test_curves_that_cannot_be_drawn_stop_nothing(
+    fit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run: Path) -> None:
+        raise ZeroDivisionError("no range")
+
+    monkeypatch.setattr(loop, "save_curves", broken)
+    recorder = fit(tmp_path / "run", epochs=1)
+    assert len(recorder.epochs) == 1
+    assert recorder.warnings == ["the curves could not be drawn (no range)"]

@@ -44,6 +44,32 @@ def test_interrupted_equals_uninterrupted(
     assert (whole / "samples/epoch-0003.png").read_bytes() == (parts / "samples/epoch-0003.png").read_bytes()
 
 
+EVERYTHING = {
+    "schedule": "cosine",
+    "lr_final": 0.1,
+    "warmup_steps": 3,
+    "weight_decay": 0.5,
+    "accumulate": 3,
+    "shift": 2,
+    "balanced": True,
+    "discriminative_weight": 0.1,
+    "discriminative_share": 0.5,
+    "patience": 9,
+}
+
+
+@pytest.mark.parametrize("stop_after_step", [2, 6, 7])
+def test_interrupted_equals_uninterrupted_with_everything_switched_on(
+    fit: Fit, state: State, rows: Rows, differences: Differences, tmp_path: Path, stop_after_step: int
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(whole, **EVERYTHING)
+    fit(parts, stop_after_step=stop_after_step, **EVERYTHING)
+    fit(parts, resume=True, **EVERYTHING)
+    assert differences(state(whole), state(parts)) == []
+    assert rows(whole) == rows(parts)
+
+
 def test_stopped_and_resumed_after_every_step(fit: Fit, state: State, differences: Differences, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     fit(whole, epochs=2)

@@ -1,0 +1,43 @@
+"""A step's batch in parts: the same gradient, and the same training up to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cpixelcnn.training.objective import Objective
+
+Fit = Callable[..., Any]
+State = Callable[[Path], dict[str, Any]]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8, 50])
+def test_the_gradient_is_that_of_the_whole(fit: Fit, state: State, tmp_path: Path, parts: int) -> None:
+    found = []
+    for accumulate in (1, parts):
+        run = tmp_path / str(accumulate)
+        recorder = fit(run, accumulate=accumulate, dropout=0.0, stop_after_step=1)
+        moments = {key: value for key, value in state(run).items() if key.endswith(".exp_avg")}
+        found.append((recorder.steps[0], moments))
+    (whole, gradient), (parted, sums) = found
+    assert parted.bits_per_dim == pytest.approx(whole.bits_per_dim, rel=1e-6)
+    assert parted.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
+    assert parted.images_seen == whole.images_seen == 8
+    assert all(torch.allclose(gradient[name], sums[name], rtol=1e-3, atol=1e-7) for name in gradient)
+
+
+def test_the_parts_are_as_large_as_can_be_expected(fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+    original = Objective.__call__
+
+    def spy(objective: Objective, model: Any, part: Any, first: int, images: int) -> Any:
+        sizes.append((len(part), part.first - first))
+        return original(objective, model, part, first, images)
+
+    monkeypatch.setattr(Objective, "__call__", spy)
+    fit(tmp_path / "run", epochs=1, accumulate=3)
+    assert sizes == [(3, 0), (3, 3), (2, 6), (3, 0), (3, 3), (2, 6), (2, 0), (2, 2)]

@@ -1,0 +1,141 @@
+"""Starting from the weights of another model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cpixelcnn.config import RunConfig
+from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.training.plan import Request, make_plan
+from cpixelcnn.training.preparation import prepare
+from cpixelcnn.training.warm_start import initial_weights
+
+Fit = Callable[..., Any]
+State = Callable[[Path], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def source_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("source") / "run"
+
+
+@pytest.fixture
+def source(source_run: Path, fit: Fit) -> Path:
+    """A run of one epoch, not to be changed."""
+    if not source_run.exists():
+        fit(source_run, epochs=1)
+    return source_run
+
+
+def test_a_new_run_starts_from_the_moving_average(
+    source: Path, config: Callable[..., RunConfig], train_set: ImageSet
+) -> None:
+    ema = load_weights(source / "best" / "ema.safetensors")[1]
+    raw = load_weights(source / "best" / "model.safetensors")[1]
+    assert not torch.equal(ema["out.v"], raw["out.v"])
+    cases = [(source, ema), (source / "last", ema), (source / "best" / "model.safetensors", raw)]
+    for reference, expected in cases:
+        found = initial_weights(str(reference), config().model)
+        trainee = prepare(config(), train_set, torch.device("cpu"), weights=found)
+        for model in (trainee.model, trainee.ema.model):
+            state = model.state_dict()
+            assert state.keys() == expected.keys()
+            assert all(torch.equal(state[name], expected[name]) for name in expected)
+        assert trainee.progression.images_seen == 0
+        assert trainee.optimiser.state_dict()["state"] == {}
+
+
+def test_a_training_from_it_and_its_resumption(
+    source: Path, fit: Fit, state: State, differences: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    options = {"epochs": 2, "init_from": str(source), "lr": 1e-9}
+    first = fit(tmp_path / "whole", **options).steps[0]
+    assert (first.step, first.images_seen) == (1, 8)
+    ema = load_weights(source / "best" / "ema.safetensors")[1]
+    found = state(tmp_path / "whole")
+    assert all(torch.allclose(found[f"model.{name}"], ema[name], atol=1e-5) for name in ema)
+    fit(tmp_path / "parts", stop_after_step=4, **options)
+    fit(tmp_path / "parts", resume=True, **{**options, "init_from": "gone by now"})  # the checkpoint is enough
+    assert differences(found, state(tmp_path / "parts")) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("nr_resnets", 2),
+        ("nr_filters", 6),
+        ("nr_logistic_mix", 3),
+        ("early_fusion", "template"),
+        ("film", "mlp"),
+        ("class_embedding_dim", 5),
+    ],
+)
+def test_another_architecture_is_refused(source: Path, fit: Fit, tmp_path: Path, field: str, value: object) -> None:
+    flag = "--" + field.replace("_", "-")
+    with pytest.raises(ConfigError, match=rf"{flag} {value} contradicts --init-from .*run, which has"):
+        fit(tmp_path / "run", init_from=str(source), **{field: value})
+    with pytest.raises(ConfigError, match=f"{flag} {value} contradicts"):
+        make_plan(Request(model={field: value}, train={"init_from": str(source)}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_takes_the_architecture_from_the_source(source: Path, tmp_path: Path) -> None:
+    plan = make_plan(Request(train={"init_from": str(source)}), out=tmp_path / "run")
+    model = plan.config.model
+    assert (model.nr_filters, model.nr_logistic_mix, model.class_embedding_dim) == (4, 2, 4)
+    assert (model.dropout, plan.config.data.image_size) == (0.5, 8)
+    assert plan.config.train.init_from == str(source)
+    request = Request(model={"dropout": 0.1}, data={"image_size": 9}, train={"init_from": str(source)})
+    other = make_plan(request, out=tmp_path / "run").config
+    assert (other.model.dropout, other.data.image_size) == (0.1, 9)
+    with pytest.raises(ConfigError, match="--nr-filters 24 contradicts"):
+        make_plan(request.with_preset("tiny"), out=tmp_path / "run")
+
+
+def test_it_must_stay_on_resume(source: Path, fit: Fit, tmp_path: Path) -> None:
+    fit(tmp_path / "run", epochs=1, init_from=str(source))
+    make_plan(Request(train={"init_from": str(source)}), resume=str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match="--init-from elsewhere contradicts"):
+        make_plan(Request(train={"init_from": "elsewhere"}), resume=str(tmp_path / "run"))
+
+
+def test_images_of_another_size_are_refused(
+    source: Path, fit: Fit, make_images: Callable[..., ImageSet], tmp_path: Path
+) -> None:
+    small = make_images(20)
+    small = dataclasses.replace(small, images=small.images[:, :, :4, :4].contiguous())
+    with pytest.raises(ConfigError, match=r"3 x 4 x 4 .* 3 x 8 x 8.*--image-size"):
+        fit(tmp_path / "run", init_from=str(source), images=small, validation=small, image_height=4, image_width=4)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("fusion", ["vector", "template"])
+def test_classes_are_matched_by_name(make_model: Callable[..., PixelCNN], tmp_path: Path, fusion: str) -> None:
+    model = make_model(early_fusion=fusion)
+    config = RunConfig.from_json({"format_version": 1, "model": model.config.to_json()})
+    save_weights(tmp_path / "m.safetensors", model.state_dict(), config)
+    wanted = dataclasses.replace(model.config, classes=("cat", "ant", "bee"))
+    other = PixelCNN(wanted).eval()
+    other.load_state_dict(initial_weights(str(tmp_path / "m.safetensors"), wanted))
+    images = torch.randint(0, 256, (3, 3, 4, 4), dtype=torch.uint8)
+    assert torch.equal(other.log_prob(images, torch.tensor([0, 1, 2])), model.log_prob(images, torch.tensor([2, 0, 1])))
+    for classes in (("cat", "ant", "dog"), ("ant", "bee")):
+        with pytest.raises(ConfigError, match="ant, bee, cat; choose a source of the same classes"):
+            initial_weights(str(tmp_path / "m.safetensors"), dataclasses.replace(wanted, classes=classes))
+
+
+def test_nothing_of_that_name(fit: Fit, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="--init-from: there is no model 'absent'"):
+        fit(tmp_path / "run", init_from="absent")
+    with pytest.raises(CheckpointError, match="--init-from: there is no model 'absent'"):
+        make_plan(Request(train={"init_from": "absent"}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
