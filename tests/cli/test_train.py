@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cpixelcnn.config import RunConfig
+from cpixelcnn.config import RunConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
 from cpixelcnn.training import loop
 
@@ -43,6 +45,29 @@ def test_explicit_flags_win_over_the_preset(cli: Cli) -> None:
     assert document["run"] == "my [run]"
 
 
+def test_every_field_of_the_training_has_its_option(cli: Cli) -> None:
+    given = {
+        "schedule": "cosine",
+        "lr_final": 0.1,
+        "warmup_steps": 5,
+        "weight_decay": 0.2,
+        "accumulate": 2,
+        "shift": 3,
+        "balanced": True,
+        "discriminative_weight": 0.01,
+        "discriminative_classes": 2,
+        "discriminative_share": 0.5,
+        "patience": 4,
+        "max_minutes": 1.5,
+    }
+    arguments: list[object] = []
+    for name, value in given.items():
+        arguments += ["--" + name.replace("_", "-"), *([] if value is True else [value])]
+    document = cli("train", *arguments, "--dry-run").document
+    assert {name: document["train"][name] for name in given} == given
+    assert set(document["train"]) == {field.name for field in fields(TrainConfig)}
+
+
 def test_the_first_command_of_all(home: Path, run: Path) -> None:
     out, err = (home / "stdout.txt").read_text(), (home / "stderr.txt").read_text()
     assert "epoch 1/1" in out
@@ -72,6 +97,45 @@ def test_a_finished_run_says_so_and_goes_on_if_asked(cli: Cli, run: Path, tmp_pa
     assert "epoch 2/2" in outcome.out
     assert [json.loads(line)["epoch"] for line in (copy / "metrics.jsonl").read_text().splitlines()] == [1, 2]
     assert (copy / "samples" / "epoch-0002.png").is_file()
+
+
+def test_a_limit_on_the_time_pauses_and_says_how_to_go_on(cli: Cli) -> None:
+    sizes = ["--nr-filters", 4, "--nr-logistic-mix", 2, "--image-size", 8, "--train-size", 16, "--eval-images", 8]
+    outcome = cli("train", *sizes, "-x", 1, "-b", 8, "-o", "my run", "--max-minutes", 1e-9)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == ""  # no result yet
+    assert "paused after 1e-09 minutes, after 8 images; go on with: cpixelcnn train --resume 'my run'" in outcome.err
+    outcome = cli("train", "--resume", "my run")
+    assert outcome.code == 0, outcome.err
+    assert "resumed    after 0 epochs, 8 images" in outcome.err
+    assert "accuracy" in outcome.out
+
+
+def test_patience_and_what_a_finished_run_says(
+    cli: Cli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy", symlinks=True)
+    monkeypatch.setattr(loop, "is_better", lambda *_: False)
+    outcome = cli("train", "--resume", copy, "-x", 5, "--patience", 2)
+    assert outcome.code == 0, outcome.err
+    assert "stopped early: the last 2 validations brought no new best" in outcome.err
+    assert "epoch 3/5" in outcome.out
+    assert "epoch 4/5" not in outcome.out
+    outcome = cli("train", "--resume", copy, "-x", 9)
+    assert outcome.code == 0
+    assert "has stopped early (2 validations without a new best); pass a larger --patience, or 0" in outcome.err
+
+
+def test_a_run_from_the_weights_of_another(cli: Cli, run: Path) -> None:
+    arguments = ["train", "--init-from", run, "--train-size", 16, "-x", 1, "--eval-images", 8, "-o", "finer"]
+    document = cli(*arguments, "--dry-run").document
+    assert document["model"]["nr_filters"] == 4
+    assert document["data"]["image_size"] == 8
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    outcome = cli(*arguments[:-1], "other", "--nr-filters", 5)
+    assert outcome.code == 2
+    assert f"--nr-filters 5 contradicts --init-from {run}, which has 4" in outcome.err
 
 
 def test_a_run_is_not_overwritten(cli: Cli, run: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
@@ -182,3 +246,32 @@ def test_an_internal_error_is_one_line_that_says_how_to_see_more(cli: Cli, monke
     monkeypatch.setenv("CPIXELCNN_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         cli(*arguments)
+
+
+def test_what_people_see_beside_the_checkpoints(run: Path) -> None:
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    (call,) = json.loads((run / "environment.json").read_text())
+    assert call["command"][:3] == ["cpixelcnn", "train", "--nr-filters"]
+    assert not (run / "tensorboard").exists()
+    assert not (run / "wandb").exists()
+
+
+@pytest.mark.parametrize("option", ["tensorboard", "wandb"])
+def test_a_tracker_that_is_not_installed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setitem(sys.modules, option, None)
+    outcome = cli("train", f"--{option}")
+    assert outcome.code == 2
+    assert f"pip install 'cpixelcnn[{option}]'" in outcome.err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*", "ignore::DeprecationWarning:google.*")
+def test_tensorboard_beside_the_display(cli: Cli, photographs: Path) -> None:
+    pytest.importorskip("tensorboard")
+    arguments = ["-d", "folder", "-i", photographs, "-n", 4, "-m", 2, "--image-size", 8, "-x", 1, "-o", "r"]
+    outcome = cli("train", *arguments, "--tensorboard")
+    assert outcome.code == 0, outcome.err
+    assert "epoch 1/1" in outcome.out
+    assert len(list(Path("r/tensorboard").glob("events.*"))) == 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def facts(title: str, rows: list[tuple[str, str]]) -> Table:
     """A table of names and values."""
     table = Table(title=escape(title), show_header=False, title_justify="left")
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(escape(name), escape(value))

@@ -11,6 +11,8 @@ from pathlib import Path
 from cpixelcnn.errors import CheckpointError
 from cpixelcnn.storage import write_text
 
+METRICS = "metrics.jsonl"
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -39,26 +41,34 @@ class EpochRecord:
     nll_posterior: float | None = None
 
 
+def read_records(path: Path) -> list[EpochRecord]:
+    """The records of a `metrics.jsonl`; none where there is no such file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [EpochRecord(**row) for row in rows]
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); repair or move it away") from None
+
+
 class MetricsLog:
     """`metrics.jsonl` and `metrics.csv` of a run; both are rewritten as a whole, since they are small."""
 
     def __init__(self, run: Path, upto_epoch: int) -> None:
         """Read the records of a run that is resumed after `upto_epoch` epochs; later ones are dropped."""
         self.run = run
-        self.records: list[EpochRecord] = []
-        path = run / "metrics.jsonl"
-        if path.is_file():
-            try:
-                rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-                self.records = [EpochRecord(**row) for row in rows if row["epoch"] <= upto_epoch]
-            except (ValueError, TypeError, KeyError) as error:
-                raise CheckpointError(f"{path} is damaged ({error}); repair or move it away") from None
+        self.records = [record for record in read_records(run / METRICS) if record.epoch <= upto_epoch]
 
     def append(self, record: EpochRecord) -> None:
         """Add one epoch and write both files."""
         self.records.append(record)
         rows = [asdict(record) for record in self.records]
-        write_text(self.run / "metrics.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        write_text(self.run / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         table = io.StringIO()
         writer = csv.DictWriter(table, [f.name for f in fields(EpochRecord)], lineterminator="\n")
         writer.writeheader()
