@@ -1,16 +1,35 @@
-"""Several processes that share a piece of work, as torchrun starts them; alone where nothing started any others."""
+"""Several processes that share a piece of work, as torchrun starts them; alone where nothing started any others.
+
+What they tell each other here (numbers, objects, rows of results) is small and goes over gloo, on whatever device they
+compute. Alone, every method is the identity, and torch.distributed is not even imported.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cpixelcnn.errors import CpixelcnnError, Interrupted, OtherProcessError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PATIENCE = timedelta(minutes=30)  # how long a process waits for another before it gives up
+_NO_FAILURE = 2**62
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
 class Processes:
     """This process among those that share the work.
+
+    All methods but `share`, `part` and `together` wait for the others: each process must call them, in the same order.
 
     Attributes:
         rank: its number, 0 for the one that writes what there is one of.
@@ -27,35 +46,160 @@ class Processes:
         """Whether this is process 0."""
         return self.rank == 0
 
-    def share(self, indices: Sequence[int]) -> list[int]:
-        """This process's part of the work: a run of neighbours, as long as the others' to within one.
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return self.count == 1
+
+    def part(self, n: int) -> slice:
+        """Where this process's share of n things lies: neighbours, as many as the others have to within one.
+
+        >>> [Processes(rank, 3).part(8) for rank in range(3)]
+        [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None)]
+        """
+        smaller, larger = divmod(n, self.count)
+        start = self.rank * smaller + min(self.rank, larger)
+        return slice(start, start + smaller + (self.rank < larger))
+
+    def share(self, indices: Sequence[T]) -> list[T]:
+        """This process's part of the work.
 
         >>> [Processes(rank, 3).share(range(8)) for rank in range(3)]
         [[0, 1, 2], [3, 4, 5], [6, 7]]
         """
-        smaller, larger = divmod(len(indices), self.count)
-        start = self.rank * smaller + min(self.rank, larger)
-        return list(indices[start : start + smaller + (self.rank < larger)])
+        return list(indices[self.part(len(indices))])
 
     def wait(self) -> None:
         """Go on when every process has come here."""
-        if self.count > 1:
+        if not self.alone:
             import torch.distributed
 
             torch.distributed.barrier()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All processes get through the block, or none: what ends one of them ends the others after the block.
+
+        Of several that fail, the one of lowest rank keeps its error, so that it is told once. Within the block no
+        process may wait for another. A KeyboardInterrupt (a second Ctrl-C) ends this process without a word to the
+        others; their launcher ends them.
+
+        Raises:
+            OtherProcessError: another process failed; with its exit code.
+            Interrupted: another process was asked to stop.
+        """
+        if self.alone:
+            yield
+            return
+        own: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            own = error
+        code = 0 if own is None else own.exit_code if isinstance(own, CpixelcnnError) else 1
+        rank, code = self._first_failure(code)
+        if own is not None and (rank == self.rank or (code > 128 and isinstance(own, Interrupted))):
+            raise own
+        if code > 128:
+            raise Interrupted("another process was asked to stop", code - 128)
+        if code:
+            raise OtherProcessError(code)
+
+    def _first_failure(self, code: int) -> tuple[int, int]:
+        """Rank and exit code of the first process that failed, or else was interrupted; (-1, 0) where none was."""
+        import torch.distributed
+
+        key = torch.tensor((code > 128) << 48 | self.rank << 8 | code if code else _NO_FAILURE)
+        torch.distributed.all_reduce(key, torch.distributed.ReduceOp.MIN)
+        first = int(key)
+        return (-1, 0) if first == _NO_FAILURE else ((first >> 8) & 0xFFFFFF, first & 0xFF)
+
+    def mean(self, *numbers: float) -> tuple[float, ...]:
+        """The mean over the processes of each number, the same for all of them; not finite where one of them is not."""
+        if self.alone:
+            return numbers
+        import torch.distributed
+
+        total = torch.tensor(numbers, dtype=torch.float64)
+        torch.distributed.all_reduce(total)
+        return tuple((total / self.count).tolist())
+
+    def from_leader(self, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """What the leader, and it alone, makes; for all. An error of its is an end for all, as in `together`."""
+        if self.alone:
+            return make(*arguments, **options)
+        import torch.distributed
+
+        box: list[Any] = [None]
+        with self.together():
+            if self.leader:
+                box[0] = make(*arguments, **options)
+        torch.distributed.broadcast_object_list(box)
+        made: T = box[0]
+        return made
+
+    def everyone(self, mine: T) -> list[T]:
+        """What each process has, in the order of ranks."""
+        if self.alone:
+            return [mine]
+        import torch.distributed
+
+        parts: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(parts, mine)
+        return parts
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows (n, ...) of all processes, one behind the other in the order of ranks; each may have its own n."""
+        if self.alone:
+            return rows
+        import torch
+
+        return torch.cat(self.everyone(rows))
+
+    def copy_from_leader(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite these tensors, of one device and type, with the leader's."""
+        if self.alone:
+            return
+        import torch.distributed
+
+        with torch.no_grad():
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
+            torch.distributed.broadcast(flat, 0)
+            for tensor, piece in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+                tensor.copy_(piece.view(tensor.shape))
+
+
+ALONE = Processes()
+
 
 @contextmanager
-def joined_processes() -> Iterator[Processes]:
-    """While open, this process is joined with the others that torchrun started (over gloo; none without torchrun)."""
+def joined_processes(patience: timedelta = PATIENCE) -> Iterator[Processes]:
+    """While open, this process is joined with the others that torchrun started (over gloo; none without torchrun).
+
+    Raises:
+        CpixelcnnError: another process has gone, or has not been heard of for so long.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or "MASTER_ADDR" not in os.environ:
-        yield Processes()
+        yield ALONE
         return
     import torch.distributed
 
-    torch.distributed.init_process_group("gloo")
+    with_the_others = False
     try:
+        torch.distributed.init_process_group("gloo", timeout=patience)
         rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
         yield Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")))
+        with_the_others = True
+    except CpixelcnnError:
+        with_the_others = True
+        raise
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise CpixelcnnError(
+            f"the connection to another process was lost ({reason}); see what that one said, and start all again"
+        ) from None
     finally:
-        torch.distributed.destroy_process_group()
+        if with_the_others:  # one that ends by itself must not wait for an exchange which the others are still in
+            torch.distributed.destroy_process_group()

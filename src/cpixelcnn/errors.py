@@ -66,3 +66,11 @@ class Interrupted(CpixelcnnError):  # noqa: N818 (not a fault)
         super().__init__(message)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+class OtherProcessError(CpixelcnnError):
+    """Another of several processes has failed and said why; this one ends with the same exit code and says nothing."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process failed; its own message tells why")
+        self.exit_code = exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,11 +22,22 @@ def newest_step(run: Path) -> int:
     return int(found.manifest["step"]) if found else 0
 
 
+A_FEW = (0.0, 0.03, 0.07, 0.12)  # an epoch takes about so long, and half of it is saving
+MANY = tuple(random.Random(0).uniform(0.0, 0.2) for _ in range(25))
+
+
+@pytest.mark.parametrize(
+    "delays", [A_FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], ids=["4", "25"]
+)
 def test_killed_again_and_again(
-    start: Callable[..., subprocess.Popen[bytes]], cli: Callable[..., Any], training: list[object], tmp_path: Path
+    delays: tuple[float, ...],
+    start: Callable[..., subprocess.Popen[bytes]],
+    cli: Callable[..., Any],
+    training: list[object],
+    tmp_path: Path,
 ) -> None:
     run = tmp_path / "run"
-    for delay in (0.0, 0.03, 0.07, 0.12):  # an epoch takes about so long, and half of it is saving
+    for delay in delays:
         before = newest_step(run)
         process = start(*training, "--epochs", 10_000, "--out", run, "--resume", "auto", stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 60

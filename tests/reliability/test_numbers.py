@@ -14,7 +14,7 @@ from torch import Tensor
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import load_weights
 from cpixelcnn.runs import checkpoint_paths, verify_checkpoint
-from cpixelcnn.training import loop
+from cpixelcnn.training import objective
 from cpixelcnn.training import validation as between_epochs
 
 Cli = Callable[..., Any]
@@ -46,12 +46,12 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def poison(kind: str, steps: range) -> None:
         count = iter(range(1, 10**6))
 
-        class Poisoned(loop.DiscretizedLogisticMixture):
+        class Poisoned(objective.DiscretizedLogisticMixture):
             def log_prob(self, images: Tensor) -> Tensor:
                 log_prob = super().log_prob(images)
                 return POISONS[kind](log_prob) if next(count) in steps else log_prob
 
-        monkeypatch.setattr(loop, "DiscretizedLogisticMixture", Poisoned)
+        monkeypatch.setattr(objective, "DiscretizedLogisticMixture", Poisoned)
 
     return poison
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
-from cpixelcnn.training import checkpoint, loop
+from cpixelcnn.training import checkpoint, loop, objective
 from cpixelcnn.training import validation as between_epochs
 from cpixelcnn.training.checkpoint import find_checkpoint
 
@@ -42,7 +42,7 @@ def during(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 PLACES = {
-    "a step": (loop.DiscretizedLogisticMixture, "log_prob", 5),
+    "a step": (objective.DiscretizedLogisticMixture, "log_prob", 5),
     "validation": (between_epochs, "evaluate", 2),
     "saving": (checkpoint, "save_weights", 3),
     "writing the figures": (loop.MetricsLog, "append", 2),
@@ -97,7 +97,7 @@ def test_a_second_ctrl_c_stops_at_once(
     assert found is not None
     assert found.warnings == ()
     verify_checkpoint(Path("run/best"))
-    during(loop, "_prepare", 99)
+    during(loop, "prepare", 99)
     assert cli("train", "--resume", "run", "--epochs", 2).code == 0
 
 

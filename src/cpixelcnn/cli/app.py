@@ -17,7 +17,7 @@ from cpixelcnn.cli.evaluate import evaluate
 from cpixelcnn.cli.fid import fid
 from cpixelcnn.cli.sample import sample
 from cpixelcnn.cli.train import train
-from cpixelcnn.errors import CpixelcnnError
+from cpixelcnn.errors import CpixelcnnError, OtherProcessError
 
 DEBUG_VARIABLE = "CPIXELCNN_DEBUG"
 
@@ -72,6 +72,8 @@ def _run() -> int:
         app()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except OtherProcessError as error:
+        return error.exit_code
     except CpixelcnnError as error:
         return _failed(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -93,7 +95,11 @@ def _run() -> int:
 def _failed(message: str, code: int) -> int:
     global _last_error
     _last_error = message
-    console.complain(f"error: {message}" if code < 128 else message, style="red" if code < 128 else None)
+    if code < 128:
+        process = f"process {os.environ.get('RANK')}: " if console.silent else ""
+        console.complain(f"{process}error: {message}", style="red")
+    else:
+        console.tell(message)
     return code
 
 

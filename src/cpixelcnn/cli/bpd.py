@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior, require_finite
+from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior, require_finite, shared_work
 
 
 def bpd(
@@ -20,18 +20,30 @@ def bpd(
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
-    """Bits per dimension of a split: given the class, and marginal over the classes."""
+    """Bits per dimension of a split: given the class, and marginal over the classes.
+
+    Under torchrun the images are divided among the processes.
+    """
     from cpixelcnn.inference.density import bits_per_dim
 
     chosen_prior = parse_prior(prior)
-    loaded = load_model(model, device, raw_weights=raw_weights)
-    config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
-    images = load_images(config, split, loaded, download=download)
-    with console.activity("scoring") as progress:
-        density = bits_per_dim(
-            loaded.model, images.images, images.labels, prior=chosen_prior, batch_size=batch_size, progress=progress
-        )
-    require_finite(density)
+    with shared_work() as processes:
+        with processes.together():
+            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
+            images = load_images(config, split, loaded, download=download)
+        with console.activity("scoring") as progress:
+            density = bits_per_dim(
+                loaded.model,
+                images.images,
+                images.labels,
+                prior=chosen_prior,
+                batch_size=batch_size,
+                processes=processes,
+                progress=progress,
+            )
+        with processes.together():
+            require_finite(density)
     if json:
         console.write_json(
             {

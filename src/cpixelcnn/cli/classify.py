@@ -9,8 +9,8 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import load_model, parse_prior
-from cpixelcnn.errors import BadImagesError
+from cpixelcnn.cli.loading import load_model, parse_prior, shared_work
+from cpixelcnn.errors import BadImagesError, OtherProcessError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,25 +40,32 @@ def classify(
     """Name the class of images: argmax over classes of log p(x | c) + log p(c).
 
     Where an image lies in a folder that is named after a class, that is taken for its true class, and accuracy is
-    shown.
+    shown. Under torchrun the images are divided among the processes.
     """
     from cpixelcnn.data.inputs import read_inputs
     from cpixelcnn.inference.classification import classify as classify_images
 
     chosen_prior = parse_prior(prior)
-    loaded = load_model(model, device, raw_weights=raw_weights)
-    config = loaded.config.model
-    inputs, failures = read_inputs(
-        images,
-        classes=config.classes,
-        channels=config.image_channels,
-        height=config.image_height,
-        width=config.image_width,
-    )
-    with console.activity("classifying") as progress:
-        result = classify_images(
-            loaded.model, inputs.images, prior=chosen_prior, batch_size=batch_size, progress=progress
-        )
+    with shared_work() as processes:
+        with processes.together():
+            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            config = loaded.config.model
+            inputs, failures = read_inputs(
+                images,
+                classes=config.classes,
+                channels=config.image_channels,
+                height=config.image_height,
+                width=config.image_width,
+            )
+        with console.activity("classifying") as progress:
+            result = classify_images(
+                loaded.model,
+                inputs.images,
+                prior=chosen_prior,
+                batch_size=batch_size,
+                processes=processes,
+                progress=progress,
+            )
     known = inputs.labels >= 0
     correct = int((result.predictions == inputs.labels)[known].sum()) if bool(known.any()) else None
     nr_known = int(known.sum())
@@ -80,7 +87,7 @@ def classify(
     if failures:
         error = BadImagesError(failures, "the others were classified")
         if not skip_bad:
-            raise error
+            raise error if processes.leader else OtherProcessError(error.exit_code)
         console.warn(str(error))
 
 

@@ -10,7 +10,15 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import LoadedModel, data_config, load_images, load_model, parse_prior, require_finite
+from cpixelcnn.cli.loading import (
+    LoadedModel,
+    data_config,
+    load_images,
+    load_model,
+    parse_prior,
+    require_finite,
+    shared_work,
+)
 from cpixelcnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -42,7 +50,10 @@ def evaluate(
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
-    """Score a model on a labelled split or on samples: accuracy, F1, confusion, calibration and bits per dimension."""
+    """Score a model on a labelled split or on samples: accuracy, F1, confusion, calibration and bits per dimension.
+
+    Under torchrun the images are divided among the processes.
+    """
     from cpixelcnn.inference.evaluation import evaluate as evaluate_model
 
     chosen_prior = parse_prior(prior)
@@ -50,16 +61,26 @@ def evaluate(
     others |= {"--skip-bad": skip_bad is not None, "--download": download}
     if samples is not None and (named := [flag for flag, given in others.items() if given not in (None, False)]):
         raise ConfigError(f"--samples takes the place of a data set; leave out {', '.join(named)}")
-    loaded = load_model(model, device, raw_weights=raw_weights)
     config: DataConfig | None
-    if samples is not None:
-        images, config = _load_samples(samples, loaded)
-    else:
-        config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
-        images = load_images(config, split, loaded, download=download)
-    with console.activity("scoring") as progress:
-        result = evaluate_model(loaded.model, images, prior=chosen_prior, batch_size=batch_size, progress=progress)
-    require_finite(result.density)
+    with shared_work() as processes:
+        with processes.together():
+            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            if samples is not None:
+                images, config = _load_samples(samples, loaded)
+            else:
+                config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
+                images = load_images(config, split, loaded, download=download)
+        with console.activity("scoring") as progress:
+            result = evaluate_model(
+                loaded.model,
+                images,
+                prior=chosen_prior,
+                batch_size=batch_size,
+                processes=processes,
+                progress=progress,
+            )
+        with processes.together():
+            require_finite(result.density)
     if result.missing:
         console.warn(result.missing)
     scores, density = result.scores, result.density

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +19,22 @@ if TYPE_CHECKING:
 
     from cpixelcnn.config import DataConfig, RunConfig
     from cpixelcnn.data.image_set import ImageSet
+    from cpixelcnn.distributed import Processes
     from cpixelcnn.inference.density import BitsPerDim
     from cpixelcnn.model.network import PixelCNN
+
+
+@contextmanager
+def shared_work(patience: timedelta | None = None) -> Iterator[Processes]:
+    """While open, this process is joined with the others that torchrun started; all but the first keep silent.
+
+    A process gives up when it has waited so long for another (half an hour unless given).
+    """
+    from cpixelcnn.distributed import PATIENCE, joined_processes
+
+    with joined_processes(patience or PATIENCE) as processes:
+        console.silent = not processes.leader
+        yield processes
 
 
 @dataclass(frozen=True)

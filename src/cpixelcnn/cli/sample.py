@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli import sample_options as so
-from cpixelcnn.cli.loading import LoadedModel, load_model
+from cpixelcnn.cli.loading import LoadedModel, load_model, shared_work
 from cpixelcnn.data.finding import MANIFEST
 from cpixelcnn.errors import ConfigError, Interrupted
 
@@ -50,7 +50,6 @@ def sample(
     Under torchrun the images are divided among the processes.
     """
     from cpixelcnn.data.sample_store import SampleStore
-    from cpixelcnn.distributed import joined_processes
     from cpixelcnn.inference.sample_folder import fill_folder
     from cpixelcnn.inference.sampling_options import SamplingOptions
 
@@ -59,21 +58,20 @@ def sample(
         raise ConfigError("--from-row needs images to complete; name them with --complete")
     if guidance_model is not None and not guidance:
         raise ConfigError("--guidance-model needs a weight; pass --guidance 1, for example")
-    with joined_processes() as processes:
-        console.silent = not processes.leader
-        loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
-        marginal = None
-        if guidance_model is not None:
-            marginal = load_model(guidance_model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
-        asked = _labels_of(classes, loaded.config.model.classes)
-        if not options.exact:
-            console.tell("note       these are not draws from the model's own distribution (temperature, guidance)")
-        completions = _read_completions(complete, loaded, asked, per_class, from_row) if complete else None
-        wanted = _order(loaded, asked, per_class, seed, completions)
-        request = _request(loaded, marginal, options.to_json(), wanted, completions, format)
-        if processes.leader:
-            store = SampleStore.open(out, request, overwrite=overwrite)
-        processes.wait()
+    with shared_work() as processes:
+        with processes.together():
+            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            marginal = None
+            if guidance_model is not None:
+                marginal = load_model(guidance_model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            asked = _labels_of(classes, loaded.config.model.classes)
+            if not options.exact:
+                console.tell("note       these are not draws from the model's own distribution (temperature, guidance)")
+            completions = _read_completions(complete, loaded, asked, per_class, from_row) if complete else None
+            wanted = _order(loaded, asked, per_class, seed, completions)
+            request = _request(loaded, marginal, options.to_json(), wanted, completions, format)
+            if processes.leader:
+                store = SampleStore.open(out, request, overwrite=overwrite)
         if not processes.leader:
             store = SampleStore.open(out, request, leader=False)
         with console.activity("sampling", unit="rows", rate=("images/s", loaded.config.model.image_height)) as progress:

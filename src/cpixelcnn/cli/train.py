@@ -5,21 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
+from cpixelcnn.cli.loading import shared_work
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
 
 if TYPE_CHECKING:
     import torch
 
+    from cpixelcnn.distributed import Processes
     from cpixelcnn.inference.evaluation import Evaluation
     from cpixelcnn.training.loop import TrainResult
     from cpixelcnn.training.plan import Plan, Request
+    from cpixelcnn.training.trackers import Tracker
 
 Preset = Annotated[
     str | None,
@@ -35,6 +40,12 @@ Resume = Annotated[
         help="auto: go on in --out, or in the newest run, where there is a checkpoint; or the path of a run.",
         show_default=False,
     ),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Record for TensorBoard as well (pip install 'cpixelcnn[tensorboard]').")
+]
+Wandb = Annotated[
+    bool, typer.Option("--wandb", help="Record for Weights & Biases as well (pip install 'cpixelcnn[wandb]').")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
 
@@ -52,11 +63,22 @@ def train(
     batch_size: o.BatchSize = None,
     lr: o.Lr = None,
     lr_decay: o.LrDecay = None,
+    schedule: o.Schedule = None,
+    lr_final: o.LrFinal = None,
+    warmup_steps: o.WarmupSteps = None,
     beta1: o.Beta1 = None,
     beta2: o.Beta2 = None,
     clip_grad_norm: o.ClipGradNorm = None,
+    weight_decay: o.WeightDecay = None,
+    accumulate: o.Accumulate = None,
+    recompute_activations: o.RecomputeActivations = None,
     ema_decay: o.EmaDecay = None,
     horizontal_flip: o.HorizontalFlip = None,
+    shift: o.Shift = None,
+    balanced: o.Balanced = None,
+    discriminative_weight: o.DiscriminativeWeight = None,
+    discriminative_classes: o.DiscriminativeClasses = None,
+    discriminative_share: o.DiscriminativeShare = None,
     precision: o.Precision = None,
     seed: o.TrainSeed = None,
     eval_interval: o.EvalInterval = None,
@@ -64,6 +86,9 @@ def train(
     sample_interval: o.SampleInterval = None,
     save_interval: o.SaveInterval = None,
     max_bad_steps: o.MaxBadSteps = None,
+    patience: o.Patience = None,
+    max_minutes: o.MaxMinutes = None,
+    init_from: o.InitFrom = None,
     dataset: o.Dataset = None,
     data_dir: o.DataDir = None,
     image_size: o.ImageSize = None,
@@ -74,27 +99,41 @@ def train(
     download: o.Download = False,
     out: o.Out = None,
     resume: Resume = None,
+    tensorboard: TensorBoard = False,
+    wandb: Wandb = False,
     dry_run: DryRun = False,
     device: o.Device = "auto",
 ) -> None:
-    """Train a model, by default a small one on the embedded images; Ctrl-C saves and --resume goes on."""
+    """Train a model, by default a small one on the embedded images; Ctrl-C saves and --resume goes on.
+
+    Under torchrun the processes train together, each with its share of every batch.
+    """
     flags = dict(locals())
     from cpixelcnn.device import choose_device
+    from cpixelcnn.training.parallel import PATIENCE
     from cpixelcnn.training.plan import make_plan
 
-    chosen = choose_device(device)
-    plan = make_plan(_request(flags, preset), out=out, resume=resume)
-    for warning in plan.warnings:
-        console.warn(warning)
-    if dry_run:
-        _print_dry_run(plan, chosen.device)
-        return
-    console.tell(f"device     {chosen.device} ({chosen.reason})")
-    if plan.finished:
-        console.tell(f"{plan.run} is finished ({plan.config.train.epochs} epochs); pass a larger --epochs to go on")
-        return
-    result = _train(plan, chosen.device, download)
-    _show_result(plan, result, *_evaluate_held_out(plan, result, chosen.device, download))
+    with shared_work(PATIENCE) as processes:
+        with processes.together():
+            chosen = choose_device(device, processes.local_rank)
+        plan = processes.from_leader(make_plan, _request(flags, preset), out=out, resume=resume)
+        for warning in plan.warnings:
+            console.warn(warning)
+        if dry_run:
+            _print_dry_run(plan, chosen.device)
+            return
+        console.tell(f"device     {chosen.device} ({chosen.reason})")
+        if plan.finished:
+            console.tell(f"{plan.run} {plan.finish}")
+            return
+        with processes.together():
+            trackers = _trackers(tensorboard, wandb)
+        result = _train(plan, chosen.device, download, trackers, processes)
+        if result.note:
+            console.tell(result.note)
+        if not result.finished:
+            return
+        _show_result(plan, result, *_evaluate_held_out(plan, result, chosen.device, download, processes))
 
 
 def _request(flags: dict[str, Any], preset: str | None) -> Request:
@@ -124,14 +163,29 @@ def _print_dry_run(plan: Plan, device: torch.device) -> None:
     console.show(escape(json.dumps(document, indent=2)))
 
 
-def _train(plan: Plan, device: torch.device, download: bool) -> TrainResult:
+def _trackers(tensorboard: bool, wandb: bool) -> list[Tracker]:
+    """What records the training elsewhere, asked for before any image is read: its package may be missing."""
+    from cpixelcnn.training.trackers import TensorBoardTracker, WandbTracker
+
+    trackers: list[Tracker] = [TensorBoardTracker()] if tensorboard else []
+    trackers += [WandbTracker()] if wandb else []
+    return [] if console.silent else trackers  # the first of several processes records for all
+
+
+def _train(
+    plan: Plan, device: torch.device, download: bool, trackers: list[Tracker], processes: Processes
+) -> TrainResult:
     from cpixelcnn.cli.training_display import TrainingDisplay
     from cpixelcnn.data.registry import load_split
     from cpixelcnn.training import loop
+    from cpixelcnn.training.listener import Listeners
     from cpixelcnn.training.plan import complete
     from cpixelcnn.training.signals import StopRequest, stop_on_signals
 
-    with console.activity("reading images") as progress:
+    with processes.together():
+        if download and processes.leader and not processes.alone:  # what is missing, before the others look for it
+            load_split(plan.config.data, "train", download=True)
+    with processes.together(), console.activity("reading images") as progress:
         train_set, validation_set = (
             load_split(plan.config.data, split, download=download, progress=progress)
             for split in ("train", "validation")
@@ -143,7 +197,12 @@ def _train(plan: Plan, device: torch.device, download: bool) -> TrainResult:
         console.tell(f"split      {validation_set.origin}")
     config = plan.config if plan.checkpoint else complete(plan.config, train_set)
     stop = StopRequest()
-    with stop_on_signals(stop), TrainingDisplay() as display:
+    with stop_on_signals(stop), ExitStack() as contexts:
+        for tracker in trackers:  # before the display: what they say on closing is not to be written across it
+            contexts.enter_context(tracker)
+        display = contexts.enter_context(TrainingDisplay())
+        for tracker in trackers:
+            tracker.warn = display.on_warning
         return loop.train(
             config,
             train_set,
@@ -151,13 +210,15 @@ def _train(plan: Plan, device: torch.device, download: bool) -> TrainResult:
             plan.run,
             device=device,
             checkpoint=plan.checkpoint,
-            listener=display,
+            listener=Listeners([*trackers, display]),
             stop=stop,
+            command=sys.argv,
+            processes=processes,
         )
 
 
 def _evaluate_held_out(
-    plan: Plan, result: TrainResult, device: torch.device, download: bool
+    plan: Plan, result: TrainResult, device: torch.device, download: bool, processes: Processes
 ) -> tuple[str, Evaluation | None]:
     """The best checkpoint on the test split, which nothing was chosen by; None where that split has no labels."""
     from cpixelcnn.data.registry import load_split
@@ -165,16 +226,18 @@ def _evaluate_held_out(
     from cpixelcnn.inference.evaluation import evaluate
     from cpixelcnn.inference.loading import load
 
+    test_set = None
     try:
         test_set = load_split(plan.config.data, "test", download=download)
     except DataError as error:
         console.warn(f"no test figures: {error}")
+    if not all(processes.everyone(test_set is not None and test_set.labelled)) or test_set is None:
         return "", None
-    if not test_set.labelled:
-        return "", None
-    model = load(result.run, device=device)
+    with processes.together():
+        model = load(result.run, device=device)
     with console.activity("test split") as progress:
-        return f"test ({len(test_set)} images)", evaluate(model, test_set, progress=progress)
+        evaluation = evaluate(model, test_set, processes=processes, progress=progress)
+    return f"test ({len(test_set)} images)", evaluation
 
 
 def _show_result(plan: Plan, result: TrainResult, held_out: str, evaluation: Evaluation | None) -> None:

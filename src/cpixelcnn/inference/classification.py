@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
+from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
@@ -43,16 +44,20 @@ def classify(
     *,
     prior: Prior = "uniform",
     batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> Classification:
     """Classify images uint8 (N, C, H, W) by Bayes' rule with the exact likelihoods of all classes.
+
+    Of several processes each calls this, computes its share of the batches, and gets the whole result.
 
     Raises:
         CheckpointError: the model is unconditional and knows no classes.
         ConfigError: the prior does not suit the model's classes.
         DataError: images of another shape than the model's.
     """
-    return posterior(model.config, class_log_probs(model, images, batch_size=batch_size, progress=progress), prior)
+    log_likelihoods = class_log_probs(model, images, batch_size=batch_size, processes=processes, progress=progress)
+    return posterior(model.config, log_likelihoods, prior)
 
 
 def posterior(config: ModelConfig, log_likelihoods: Tensor, prior: Prior) -> Classification:
@@ -63,23 +68,33 @@ def posterior(config: ModelConfig, log_likelihoods: Tensor, prior: Prior) -> Cla
 
 @torch.inference_mode()
 def class_log_probs(
-    model: PixelCNN, images: Tensor, *, batch_size: int = BATCH_SIZE, progress: Progress = silent
+    model: PixelCNN,
+    images: Tensor,
+    *,
+    batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
+    progress: Progress = silent,
 ) -> Tensor:
-    """log p(x | c) of every image under every class, float64 (N, classes) on the CPU; one forward pass a class."""
+    """log p(x | c) of every image under every class, float64 (N, classes) on the CPU; one forward pass a class.
+
+    Whole batches are divided among the processes, so that the figures are bit for bit those of one.
+    """
     if not model.config.conditional:
         raise CheckpointError("this model is unconditional: it has no classes to choose from; train one with a fusion")
     nr_classes = model.config.nr_classes
     rows = [torch.empty(0, nr_classes, dtype=torch.float64)]
-    with evaluation_mode(model):
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size].to(model.device)
+    batches = processes.share([images[i : i + batch_size] for i in range(0, len(images), batch_size)])
+    done, total = 0, nr_classes * sum(map(len, batches))
+    with processes.together(), evaluation_mode(model):
+        for batch in (batch.to(model.device) for batch in batches):
             columns = []
             for label in range(nr_classes):
                 labels = torch.full((len(batch),), label, device=model.device)
                 columns.append(model.log_prob(batch, labels).cpu().double())
-                progress(start * nr_classes + (label + 1) * len(batch), len(images) * nr_classes)
+                done += len(batch)
+                progress(done, total)
             rows.append(torch.stack(columns, dim=1))
-    return torch.cat(rows)
+    return processes.gather(torch.cat(rows))
 
 
 def log_prior(config: ModelConfig, prior: Prior) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.data.image_set import UNLABELLED
+from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import DataError
 from cpixelcnn.inference.classification import BATCH_SIZE, Prior, class_log_probs, log_prior
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
@@ -40,17 +41,20 @@ def bits_per_dim(
     *,
     prior: Prior = "uniform",
     batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> BitsPerDim:
     """Bits per dimension of images uint8 (N, C, H, W), with labels (N,) where they are known (-1: unknown).
+
+    Of several processes each calls this, computes its share of the batches, and gets the whole result.
 
     Raises:
         DataError: no images, images of another shape than the model's, or labels out of range.
     """
     if model.config.conditional:
-        log_likelihoods = class_log_probs(model, images, batch_size=batch_size, progress=progress)
+        log_likelihoods = class_log_probs(model, images, batch_size=batch_size, processes=processes, progress=progress)
         return conditional_bits(model.config, log_likelihoods, labels, prior)
-    return _summary(model.config, None, _log_probs(model, images, batch_size, progress))
+    return _summary(model.config, None, _log_probs(model, images, batch_size, processes, progress))
 
 
 def conditional_bits(config: ModelConfig, log_likelihoods: Tensor, labels: Tensor | None, prior: Prior) -> BitsPerDim:
@@ -73,15 +77,17 @@ def _extremes(labels: Tensor) -> str:
 
 
 @torch.inference_mode()
-def _log_probs(model: PixelCNN, images: Tensor, batch_size: int, progress: Progress) -> Tensor:
+def _log_probs(model: PixelCNN, images: Tensor, batch_size: int, processes: Processes, progress: Progress) -> Tensor:
     """log p(x) of an unconditional model, float64 (N,) on the CPU."""
     parts = [torch.empty(0, dtype=torch.float64)]
-    with evaluation_mode(model):
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size].to(model.device)
-            parts.append(model.log_prob(batch).cpu().double())
-            progress(start + len(batch), len(images))
-    return torch.cat(parts)
+    batches = processes.share([images[i : i + batch_size] for i in range(0, len(images), batch_size)])
+    done, total = 0, sum(map(len, batches))
+    with processes.together(), evaluation_mode(model):
+        for batch in batches:
+            parts.append(model.log_prob(batch.to(model.device)).cpu().double())
+            done += len(batch)
+            progress(done, total)
+    return processes.gather(torch.cat(parts))
 
 
 def _summary(config: ModelConfig, conditional: Tensor | None, marginal: Tensor) -> BitsPerDim:

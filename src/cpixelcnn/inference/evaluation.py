@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.inference.classification import BATCH_SIZE, Classification, Prior, class_log_probs, posterior
 from cpixelcnn.inference.density import BitsPerDim, bits_per_dim, conditional_bits
 from cpixelcnn.metrics.classification import ClassificationScores, score
@@ -35,17 +36,22 @@ def evaluate(
     *,
     prior: Prior = "uniform",
     batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> Evaluation:
     """Score a model on a set of images with one forward pass for each class.
+
+    Of several processes each calls this, computes its share of the batches, and gets the whole result.
 
     Raises:
         DataError: no images, or images of another shape than the model's.
     """
     if not model.config.conditional:
-        density = bits_per_dim(model, image_set.images, batch_size=batch_size, progress=progress)
+        density = bits_per_dim(model, image_set.images, batch_size=batch_size, processes=processes, progress=progress)
         return Evaluation(density, None, None, "the model is unconditional, so there is no accuracy")
-    log_likelihoods = class_log_probs(model, image_set.images, batch_size=batch_size, progress=progress)
+    log_likelihoods = class_log_probs(
+        model, image_set.images, batch_size=batch_size, processes=processes, progress=progress
+    )
     density = conditional_bits(model.config, log_likelihoods, image_set.labels, prior)
     classification = posterior(model.config, log_likelihoods, prior)
     if not image_set.labelled:

@@ -43,7 +43,9 @@ class Progression:
         epoch_seconds: time spent in the steps of the running epoch.
         bad_steps: steps skipped so far because their loss or gradient was not finite.
         seconds: time spent in steps since the start.
+        lr: learning rate of the last step.
         best: the validation figures of the best checkpoint, and `best_step` its step; empty before the first.
+        stale_validations: how many validations there were since, none of them better.
     """
 
     step: int = 0
@@ -56,8 +58,10 @@ class Progression:
     epoch_seconds: float = 0.0
     bad_steps: int = 0
     seconds: float = 0.0
+    lr: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     best_step: int = -1
+    stale_validations: int = 0
 
 
 @dataclass
@@ -138,6 +142,7 @@ def _write_manifest(directory: Path, progression: Progression, finished: bool) -
         "epoch": progression.epoch,
         "images_seen": progression.images_seen,
         "finished": finished,
+        "stale_validations": progression.stale_validations,
         "saved_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "files": {name: file_digest(directory / name) for name in names},
     }

@@ -3,6 +3,8 @@
 The clock of a training is the number of *images seen*. The order of an epoch, the augmentation and the dropout of a
 step are functions of (seed, clock), so that a resumed training needs no stored random state and repeats an
 uninterrupted one bit for bit on a CPU.
+
+Of several processes each runs this loop and takes its share of every batch (`parallel`); the first of them writes.
 """
 
 from __future__ import annotations
@@ -10,40 +12,60 @@ from __future__ import annotations
 import math
 import shlex
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cpixelcnn.config import RunConfig, TrainConfig
+from cpixelcnn.config import RunConfig
 from cpixelcnn.data.image_set import ImageSet, balanced_subset
-from cpixelcnn.device import choose_precision, network_precision
+from cpixelcnn.device import choose_precision
+from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import CheckpointError, ConfigError, DataError, Interrupted, NonFiniteError
-from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
-from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.progress import Progress
+from cpixelcnn.report.curves import save_curves
 from cpixelcnn.runs import checkpoint_paths
 from cpixelcnn.seeds import derive_seed
 from cpixelcnn.storage import write_json
-from cpixelcnn.training.checkpoint import Progression, Trainee, locked, point_links, restore, save_checkpoint
-from cpixelcnn.training.ema import ExponentialMovingAverage
+from cpixelcnn.training.checkpoint import Trainee, locked, point_links, save_checkpoint
+from cpixelcnn.training.environment import describe_environment, record_environment
+from cpixelcnn.training.feeding import Feed
 from cpixelcnn.training.listener import StepRecord, TrainingListener, TrainingStart
 from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
+from cpixelcnn.training.objective import Objective, check_discriminative
+from cpixelcnn.training.optimiser import decay_weights, decayed_parameters
+from cpixelcnn.training.order import epoch_order
+from cpixelcnn.training.parallel import Agreement, ParallelNetwork, check_processes
+from cpixelcnn.training.preparation import check_images, prepare
+from cpixelcnn.training.schedule import learning_rate
 from cpixelcnn.training.signals import StopRequest
+from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
 from cpixelcnn.training.validation import draw_samples, is_better, validation_figures
-
-INITIALISING_IMAGES = 64
+from cpixelcnn.training.warm_start import initial_weights
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training: its run directory, the figures of the best epoch, the last sample grid, seconds spent."""
+    """A training that has ended.
+
+    Attributes:
+        run: its directory.
+        best: the validation figures of the best epoch.
+        sample_grid: the last one, or None.
+        seconds: spent in steps.
+        finished: whether it is complete; if not, its time was over (`max_minutes`), and it can go on.
+        note: one sentence on why it ended before the last epoch; empty if it did not.
+    """
 
     run: Path
     best: dict[str, float]
     sample_grid: Path | None
     seconds: float
+    finished: bool = True
+    note: str = ""
 
 
 def train(
@@ -56,8 +78,13 @@ def train(
     checkpoint: Path | None = None,
     listener: TrainingListener | None = None,
     stop: StopRequest | None = None,
+    command: Sequence[str] = (),
+    processes: Processes = ALONE,
 ) -> TrainResult:
     """Train a model, from the start or from a checkpoint, until `config.train.epochs` epochs are complete.
+
+    It ends before that where there was no better validation for long enough (`patience`), and pauses where the time
+    of this call is over (`max_minutes`).
 
     Args:
         config: everything about the run; its model must suit the images.
@@ -67,6 +94,8 @@ def train(
         checkpoint: continue from this checkpoint of the same run directory.
         listener: hears of steps, epochs and warnings.
         stop: a request to stop, looked at after every step; the state is saved before `Interrupted` is raised.
+        command: the command line that this came from, for the run's `environment.json`.
+        processes: those that train together; each of them calls this, with the same configuration and images.
 
     Raises:
         ConfigError: the directory cannot be written to, is in use, or holds a run and no checkpoint was given.
@@ -76,13 +105,22 @@ def train(
         Interrupted: a stop was requested.
     """
     listener, stop = listener or TrainingListener(), stop or StopRequest()
-    _check_data(config, train_set, validation_set)
-    with locked(run):
-        if checkpoint is None and checkpoint_paths(run):
-            raise ConfigError(f"{run} already holds a run; go on with --resume {run}, or choose another --out")
-        trainee = _prepare(config, train_set, device, checkpoint)
-        training = _Training(config, train_set, validation_set, run, device, checkpoint, trainee, listener, stop)
-        return training.run_to_end()
+    check_processes(processes, device, config.train.batch_size)
+    with ExitStack() as held:
+        with processes.together():
+            check_images(config, train_set, validation_set)
+            check_discriminative(config)
+            source = config.train.init_from if checkpoint is None else None
+            weights = initial_weights(source, config.model) if source else None
+            if processes.leader:
+                held.enter_context(locked(run))
+            if processes.leader and checkpoint is None and checkpoint_paths(run):
+                raise ConfigError(f"{run} already holds a run; go on with --resume {run}, or choose another --out")
+            trainee = prepare(config, train_set, device, checkpoint, weights)
+            training = _Training(
+                config, train_set, validation_set, run, device, checkpoint, trainee, listener, stop, processes
+            )
+        return training.run_to_end(command)
 
 
 class _Training:
@@ -99,15 +137,20 @@ class _Training:
         trainee: Trainee,
         listener: TrainingListener,
         stop: StopRequest,
+        processes: Processes,
     ) -> None:
         self.config, self.options, self.run, self.device = config, config.train, run, device
         self.train_set, self.checkpoint, self.trainee = train_set, checkpoint, trainee
-        self.listener, self.stop = listener, stop
+        self.listener, self.stop, self.processes = listener, stop, processes
         subset = config.train.eval_images
         if 0 < subset < len(validation_set):
             validation_set = validation_set.select(balanced_subset(validation_set.labels, subset))
         self.validation_set = validation_set
         self.precision = choose_precision(config.train.precision, device)
+        self.feed = Feed(train_set, config.train, device)
+        self.objective = Objective(config, self.precision.name, device)
+        self.decayed = decayed_parameters(trainee.model)
+        self.agreement = Agreement(processes, stop, TimeBudget(config.train.max_minutes))
         self.bad_in_a_row = 0
         seen = trainee.progression.train_images
         if seen not in (0, len(train_set)):
@@ -117,50 +160,72 @@ class _Training:
             )
         trainee.progression.train_images = len(train_set)
 
-    def run_to_end(self) -> TrainResult:
+    def run_to_end(self, command: Sequence[str]) -> TrainResult:
         config, at, listener = self.options, self.trainee.progression, self.listener
-        if self.checkpoint is not None:
-            point_links(self.run, at, self.checkpoint)
-        try:
-            write_json(self.run / "config.json", self.config.to_json())
-        except OSError as error:
-            raise ConfigError(
-                f"{self.run} cannot be written to ({error.strerror}); make room, or choose another directory with --out"
-            ) from None
-        metrics = MetricsLog(self.run, at.epoch)
+        by_leader = self.processes.from_leader
+        by_leader(self._open_run, command)
+        with self.processes.together():
+            metrics = MetricsLog(self.run, at.epoch)
+        self.processes.copy_from_leader([*self.trainee.model.parameters(), *self.trainee.ema.model.parameters()])
+        self.parallel = ParallelNetwork(self.trainee.model, self.processes)
         listener.on_start(self._start())
         grid = None
         try:
-            while at.epoch < config.epochs:
+            while not self._finished():
                 # The steps of one epoch, or what is left of it.
                 for indices in self._batches():
                     self._step(indices)
-                    self.stop.check()
+                    self.agreement.check()
 
                 # What the moving average is worth now.
                 validate = (at.epoch + 1) % config.eval_interval == 0 or at.epoch + 1 == config.epochs
                 record, is_best = self._close_epoch(validate)
-                finished = at.epoch == config.epochs
-                self._log(metrics, record)  # before the checkpoint: resuming drops a line too many, but cannot add one
+                finished = self._finished()
+                # The figures before the checkpoint: resuming drops a line too many, but cannot add one.
+                by_leader(self._log, metrics, record)
                 if is_best or finished or at.epoch % config.save_interval == 0:
-                    self._save(finished)
+                    by_leader(self._save, finished)
                 listener.on_epoch(record, is_best)
 
                 # A look at what it draws.
                 if finished or (config.sample_interval and at.epoch % config.sample_interval == 0):
-                    grid = self._draw_samples() or grid
+                    grid = by_leader(self._draw_samples) or grid
         except Interrupted as interruption:
-            self._save(finished=at.epoch >= config.epochs)
-            command = f"cpixelcnn train --resume {shlex.quote(str(self.run))}"
-            message = f"stopped after {at.images_seen} images; go on with: {command}"
-            raise Interrupted(message, interruption.signal_number) from None
-        return TrainResult(self.run, dict(at.best), grid, at.seconds)
+            by_leader(self._save, self._finished())
+            raise Interrupted(f"stopped {self._how_to_go_on()}", interruption.signal_number) from None
+        except TimeSpent:
+            by_leader(self._save, False)
+            note = f"paused after {config.max_minutes:g} minutes, {self._how_to_go_on()}"
+            return TrainResult(self.run, dict(at.best), grid, at.seconds, finished=False, note=note)
+        early = at.epoch < config.epochs
+        note = f"stopped early: the last {at.stale_validations} validations brought no new best" if early else ""
+        return TrainResult(self.run, dict(at.best), grid, at.seconds, note=note)
+
+    def _open_run(self, command: Sequence[str]) -> None:
+        at = self.trainee.progression
+        if self.checkpoint is not None:
+            point_links(self.run, at, self.checkpoint)
+        try:
+            write_json(self.run / "config.json", self.config.to_json())
+            record_environment(self.run, describe_environment(self.device, self.precision, at.images_seen, command))
+        except OSError as error:
+            raise ConfigError(
+                f"{self.run} cannot be written to ({error.strerror}); make room, or choose another directory with --out"
+            ) from None
+
+    def _finished(self) -> bool:
+        """Whether all epochs are complete, or there was no better validation for long enough."""
+        at, patience = self.trainee.progression, self.options.patience
+        return at.epoch >= self.options.epochs or 0 < patience <= at.stale_validations
+
+    def _how_to_go_on(self) -> str:
+        command = f"cpixelcnn train --resume {shlex.quote(str(self.run))}"
+        return f"after {self.trainee.progression.images_seen} images; go on with: {command}"
 
     def _batches(self) -> list[Tensor]:
         """Indices of the batches that are left of the running epoch."""
-        at, n = self.trainee.progression, len(self.train_set)
-        generator = torch.Generator().manual_seed(derive_seed(self.options.seed, "order", at.epoch))
-        order = torch.randperm(n, generator=generator)
+        at, options, n = self.trainee.progression, self.options, len(self.train_set)
+        order = epoch_order(self.train_set.labels, options.seed, at.epoch, balanced=options.balanced)
         left = order[at.images_seen - at.epoch * n :]
         return [batch for batch in torch.split(left, self.options.batch_size) if len(batch)]
 
@@ -168,40 +233,47 @@ class _Training:
         """One step of Adam on one batch. A step whose loss or gradient is not finite changes no weight."""
         config, trainee, at = self.options, self.trainee, self.trainee.progression
         started = time.perf_counter()
-        lr = learning_rate(config, at.step)
+        at.lr = learning_rate(config, at.step, at.images_seen / (config.epochs * len(self.train_set)))
         for group in trainee.optimiser.param_groups:
-            group["lr"] = lr
-        torch.manual_seed(derive_seed(config.seed, "dropout", at.images_seen))
-        images, labels = self._augmented_batch(indices)
+            group["lr"] = at.lr
+        mine, weight = self.parallel.share(len(indices))
+        first = at.images_seen + mine.start
+        torch.manual_seed(derive_seed(config.seed, "dropout", first))
 
         trainee.model.train()
         trainee.optimiser.zero_grad()
-        with network_precision(self.precision.name, self.device):
-            parameters = trainee.model(to_unit_interval(images), labels)
-        log_prob = DiscretizedLogisticMixture(parameters, self.config.model.image_channels).log_prob(images)
-        bits_per_dim = -log_prob.sum() / (len(images) * self.config.model.nr_dimensions * math.log(2))
-        bits_per_dim.backward()  # type: ignore[no-untyped-call]
+        bits_per_dim = torch.zeros((), device=self.device)
+        parts = indices[mine].chunk(config.accumulate)
+        for number, part in enumerate(parts, 1):
+            with self.parallel.exchanging(last=number == len(parts)):
+                batch = self.feed.batch(part, first)
+                loss = self.objective(self.parallel.network, batch, at.images_seen, len(indices))
+                (weight * loss.total).backward()  # type: ignore[no-untyped-call]
+            bits_per_dim += weight * loss.bits_per_dim.detach()
+            first += len(part)
         longest = config.clip_grad_norm or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(trainee.model.parameters(), longest))
-        loss = float(bits_per_dim.detach())
+        bits, norm = self.agreement.on(float(bits_per_dim), norm)
 
         at.step += 1
-        at.images_seen += len(images)
-        if math.isfinite(loss) and math.isfinite(norm):
+        at.images_seen += len(indices)
+        if math.isfinite(bits) and math.isfinite(norm):
+            decay_weights(self.decayed, at.lr, config.weight_decay)
             trainee.optimiser.step()
             trainee.ema.update(trainee.model, at.step)
-            at.epoch_bits += loss * len(images)
-            at.epoch_norm += norm * len(images)
-            at.epoch_images += len(images)
+            at.epoch_bits += bits * len(indices)
+            at.epoch_norm += norm * len(indices)
+            at.epoch_images += len(indices)
             self.bad_in_a_row = 0
         else:
-            self._skip_bad_step()
+            with self.processes.together():
+                self._skip_bad_step()
         elapsed = time.perf_counter() - started
         at.seconds += elapsed
         at.epoch_seconds += elapsed
         n = len(self.train_set)
         in_epoch = at.images_seen - at.epoch * n
-        self.listener.on_step(StepRecord(at.step, at.epoch, in_epoch, n, at.images_seen, loss, norm, lr))
+        self.listener.on_step(StepRecord(at.step, at.epoch, in_epoch, n, at.images_seen, bits, norm, at.lr))
 
     def _skip_bad_step(self) -> None:
         at = self.trainee.progression
@@ -214,27 +286,19 @@ class _Training:
                 f"{self.run} is sound: go on from it with a smaller --lr"
             )
 
-    def _augmented_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        images, labels = self.train_set.images[indices], self.train_set.labels[indices]
-        if self.options.horizontal_flip:
-            seed = derive_seed(self.options.seed, "flip", self.trainee.progression.images_seen)
-            mirrored = torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) < 0.5
-            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-        return images.to(self.device), labels.to(self.device)
-
     def _close_epoch(self, validate: bool) -> tuple[EpochRecord, bool]:
         """Validate, and make the record of the epoch that has just ended; whether it is the best so far."""
         at = self.trainee.progression
         figures: dict[str, float | int | None] = {}
         if validate:
             progress = self._progress("validation")
-            figures = validation_figures(self.trainee.ema.model, self.validation_set, progress)
+            figures = validation_figures(self.trainee.ema.model, self.validation_set, self.processes, progress)
         record = EpochRecord(
             epoch=at.epoch + 1,
             step=at.step,
             images_seen=at.images_seen,
             train_bpd=at.epoch_bits / at.epoch_images if at.epoch_images else None,
-            lr=learning_rate(self.options, max(at.step - 1, 0)),
+            lr=at.lr,
             grad_norm=at.epoch_norm / at.epoch_images if at.epoch_images else None,
             images_per_second=len(self.train_set) / at.epoch_seconds if at.epoch_seconds else None,
             bad_steps=at.bad_steps,
@@ -245,6 +309,7 @@ class _Training:
         if is_best:
             at.best = {key: float(value) for key, value in figures.items() if value is not None}
             at.best_step = at.step
+        at.stale_validations = 0 if is_best else at.stale_validations + validate
         at.epoch += 1
         at.epoch_bits, at.epoch_norm, at.epoch_images, at.epoch_seconds = 0.0, 0.0, 0, 0.0
         return record, is_best
@@ -254,6 +319,11 @@ class _Training:
             metrics.append(record)
         except OSError as error:
             self.listener.on_warning(f"the figures of epoch {record.epoch} could not be written ({error.strerror})")
+        if record.validation_images is not None:
+            try:
+                save_curves(self.run)
+            except Exception as error:  # no picture is worth a training
+                self.listener.on_warning(f"the curves could not be drawn ({error})")
 
     def _save(self, finished: bool) -> None:
         """Save a checkpoint. A full disk is survived, except at the very end, where the work would be lost unsaid."""
@@ -291,48 +361,15 @@ class _Training:
         at = self.trainee.progression
         return TrainingStart(
             run=self.run,
+            config=self.config,
             nr_parameters=self.trainee.model.nr_parameters(),
             train_images=len(self.train_set),
             validation_images=len(self.validation_set),
             epochs=self.options.epochs,
             epochs_done=at.epoch,
+            steps_done=at.step,
             images_seen=at.images_seen,
             precision=self.precision.name,
             precision_reason=self.precision.reason,
+            processes=self.processes.count,
         )
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """lr * decay^step: the original decays at every step, not at every epoch."""
-    return config.lr * config.lr_decay**step
-
-
-def _prepare(config: RunConfig, train_set: ImageSet, device: torch.device, checkpoint: Path | None) -> Trainee:
-    """A model with its average and optimiser: initialised from real images, or restored."""
-    options = config.train
-    torch.manual_seed(derive_seed(options.seed, "weights"))
-    model = PixelCNN(config.model).to(device).to(memory_format=torch.channels_last)
-    if checkpoint is None:
-        few = balanced_subset(train_set.labels, INITIALISING_IMAGES)
-        model.initialise(train_set.images[few].to(device), train_set.labels[few].to(device))
-    ema = ExponentialMovingAverage(model, options.ema_decay)
-    optimiser = torch.optim.Adam(model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2))
-    trainee = Trainee(model, ema, optimiser, Progression())
-    if checkpoint is not None:
-        restore(checkpoint, trainee)
-        for group in optimiser.param_groups:
-            group["betas"] = (options.beta1, options.beta2)  # may change when a run goes on
-    return trainee
-
-
-def _check_data(config: RunConfig, train_set: ImageSet, validation_set: ImageSet) -> None:
-    for image_set, purpose in ((train_set, "training a conditional model"), (validation_set, "validating it")):
-        if len(image_set) == 0:
-            raise DataError(f"{image_set.name} ({image_set.split}) has no images; check --data-dir")
-        if config.model.conditional:
-            image_set.require_labels(purpose)
-            if image_set.classes != config.model.classes:
-                raise ConfigError(
-                    f"the model has the classes {', '.join(config.model.classes)}, but {image_set.name} "
-                    f"({image_set.split}) has {', '.join(image_set.classes)}; choose the data set it was made for"
-                )

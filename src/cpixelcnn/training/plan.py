@@ -15,9 +15,10 @@ from cpixelcnn.data.registry import dataset_info
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.runs import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths, newest_run
 from cpixelcnn.training.checkpoint import find_checkpoint
+from cpixelcnn.training.warm_start import inherited_architecture, read_source
 
 _MAY_CHANGE_IN_DATA = {"data_dir", "skip_bad"}  # where the same images lie, and whether to be strict about them
-_MUST_STAY_IN_TRAINING = {"seed", "ema_decay"}
+_MUST_STAY_IN_TRAINING = {"seed", "ema_decay", "init_from"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Plan:
         run: the run directory.
         checkpoint: where to go on from, or None.
         images_seen: how far that checkpoint is.
-        finished: the checkpoint has all the epochs that are asked for.
+        finish: where the checkpoint is finished: that it is, why, and what to pass to go on all the same.
         warnings: damaged checkpoints that were passed over.
     """
 
@@ -52,8 +53,13 @@ class Plan:
     run: Path
     checkpoint: Path | None = None
     images_seen: int = 0
-    finished: bool = False
+    finish: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return bool(self.finish)
 
 
 def make_plan(request: Request, *, out: Path | None = None, resume: str | None = None) -> Plan:
@@ -95,8 +101,18 @@ def make_plan(request: Request, *, out: Path | None = None, resume: str | None =
     if out is not None and out.resolve() != run.resolve():
         raise ConfigError(f"--out {out} is another directory than that of --resume {resume}; leave it out")
     config = _merge(found.config, request)
-    finished = bool(found.manifest["finished"]) and int(found.manifest["epoch"]) >= config.train.epochs
-    return Plan(config, run, found.path, int(found.manifest["images_seen"]), finished, found.warnings)
+    finish = _finish(config.train, found.manifest) if found.manifest["finished"] else ""
+    return Plan(config, run, found.path, int(found.manifest["images_seen"]), finish, found.warnings)
+
+
+def _finish(options: TrainConfig, manifest: Mapping[str, Any]) -> str:
+    """Why a finished checkpoint is so with these options as well; empty if it is not."""
+    if int(manifest["epoch"]) >= options.epochs:
+        return f"is finished ({options.epochs} epochs); pass a larger --epochs to go on"
+    stale = int(manifest.get("stale_validations", 0))
+    if 0 < options.patience <= stale:
+        return f"has stopped early ({stale} validations without a new best); pass a larger --patience, or 0, to go on"
+    return ""
 
 
 def complete(config: RunConfig, train_set: ImageSet) -> RunConfig:
@@ -118,11 +134,24 @@ def _fresh(request: Request, out: Path | None) -> Plan:
     full = request if request.preset else request.with_preset(name)
     fusion = {key: full.model.get(key, "") for key in ("early_fusion", "film")}
     unconditional = all(value == "none" for value in fusion.values())
+    if init_from := full.train.get("init_from"):
+        full = _inheriting(init_from, request, full)
+        unconditional = full.model["early_fusion"] == full.model["film"] == "none"
     stand_in = {} if unconditional else {"classes": ("?",)}  # replaced by `complete` once the images are known
     model = ModelConfig(**{**stand_in, **full.model})
     config = RunConfig(model, DataConfig(**full.data), TrainConfig(**full.train))
     dataset_info(config.data.dataset)
     return Plan(config, out or _new_run_directory(f"{config.data.dataset}-{name}"))
+
+
+def _inheriting(init_from: str, request: Request, full: Request) -> Request:
+    """The request with the architecture of the model that it starts from, in place of the default preset's."""
+    source = read_source(init_from)[0].model
+    architecture = inherited_architecture(init_from, source, request.model)
+    square = source.image_height == source.image_width
+    size = {"image_size": source.image_height} if square else {}
+    model = {"dropout": source.dropout, **architecture, **request.model}
+    return dataclasses.replace(full, model=model, data={**size, **full.data})
 
 
 def _new_run_directory(stem: str) -> Path:
@@ -140,7 +169,7 @@ def _merge(stored: RunConfig, request: Request) -> RunConfig:
     return RunConfig(
         stored.model,
         dataclasses.replace(stored.data, **request.data),
-        dataclasses.replace(stored.train, **request.train),
+        dataclasses.replace(stored.train, **{"max_minutes": 0.0, **request.train}),  # a limit on one call only
     )
 
 

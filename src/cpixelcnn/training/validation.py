@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.distributed import Processes
 from cpixelcnn.inference.evaluation import evaluate
 from cpixelcnn.inference.sampling import sample
 from cpixelcnn.model.network import PixelCNN
@@ -18,9 +19,11 @@ GRID_SCALE = 3
 GRID_ROWS_UNCONDITIONAL = 4
 
 
-def validation_figures(model: PixelCNN, validation_set: ImageSet, progress: Progress) -> dict[str, float | int | None]:
+def validation_figures(
+    model: PixelCNN, validation_set: ImageSet, processes: Processes, progress: Progress
+) -> dict[str, float | int | None]:
     """The fields of an `EpochRecord` that validation fills; a figure that is not finite is None."""
-    result = evaluate(model, validation_set, progress=progress)
+    result = evaluate(model, validation_set, processes=processes, progress=progress)
     figures: dict[str, float | int | None] = {
         "validation_images": result.density.n_images,
         "validation_bpd": result.density.bpd,

@@ -1,0 +1,140 @@
+"""Training by several processes: each takes its share of every batch, and all take the same step.
+
+The gradients are averaged while they are computed, by torch's DistributedDataParallel: over NCCL between GPUs, over
+gloo between CPUs. Everything but forward and backward sees the plain model, which is the same in all processes.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+
+import torch
+from torch import nn
+
+from cpixelcnn.distributed import Processes
+from cpixelcnn.errors import ConfigError, Interrupted
+from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.training.signals import StopRequest
+from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
+
+PATIENCE = timedelta(minutes=15)  # for others in a training; the longest that they wait for is the leader's drawing
+
+
+class ParallelNetwork:
+    """The model as forward and backward use it: itself, where there are no other processes.
+
+    Where there are, a backward pass leaves the mean over the processes of their gradients in the model's parameters.
+
+    Args:
+        model: the same in all processes.
+        processes: those that train it.
+    """
+
+    def __init__(self, model: PixelCNN, processes: Processes) -> None:
+        self.processes = processes
+        self.network: nn.Module = model
+        if processes.alone:
+            return
+        from torch.distributed import new_group
+        from torch.nn.parallel import DistributedDataParallel
+
+        on_gpu = model.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.set_device(model.device)
+        self.network = DistributedDataParallel(
+            model,
+            device_ids=[model.device] if on_gpu else None,
+            process_group=new_group(backend="nccl", timeout=PATIENCE) if on_gpu else None,
+            gradient_as_bucket_view=True,
+        )
+
+    def share(self, n: int) -> tuple[slice, float]:
+        """Where this process's share of a batch of n images lies, and the weight of its loss.
+
+        The loss is a sum over images divided by n; the sum over the processes is their number times the mean that they
+        take of their gradients. A process for which nothing is left, in a batch of fewer images than there are
+        processes, computes one for nothing (weight 0): the others wait for its gradient.
+        """
+        mine = self.processes.part(n)
+        if mine.start == mine.stop:
+            return slice(0, 1), 0.0
+        return mine, float(self.processes.count)
+
+    def exchanging(self, last: bool) -> AbstractContextManager[None]:
+        """While open, gradients are averaged over the processes if this is the `last` part of a step's batch.
+
+        Those of the parts before it are added up in each process.
+        """
+        if last or isinstance(self.network, PixelCNN):
+            return nullcontext()
+        no_sync: AbstractContextManager[None] = self.network.no_sync()  # type: ignore[operator]
+        return no_sync
+
+
+def check_processes(processes: Processes, device: torch.device, batch_size: int) -> None:
+    """Refuse what several processes cannot train with.
+
+    Raises:
+        ConfigError: fewer images in a batch than processes, two processes on one GPU, or devices without a way between
+            them.
+    """
+    if processes.alone:
+        return
+    mine = f"{device} of {socket.gethostname()}"
+    everyone = processes.everyone(mine)
+    kinds = sorted({name.split(" ")[0].split(":")[0] for name in everyone})
+    with processes.together():
+        if batch_size < processes.count:
+            raise ConfigError(
+                f"--batch-size {batch_size} is for all processes together, and there are {processes.count}; "
+                "raise it, or start fewer"
+            )
+        if len(kinds) > 1:
+            raise ConfigError(f"the processes compute on different devices ({', '.join(kinds)}); choose with --device")
+        if device.type == "cpu":
+            return
+        if device.type != "cuda" or not torch.distributed.is_nccl_available():
+            raise ConfigError(f"several processes cannot train on {device.type} here; start one, or pass --device cpu")
+        if everyone.count(mine) > 1:
+            raise ConfigError(
+                f"{everyone.count(mine)} processes were given {device}; start one for each GPU of a machine, and give "
+                "--device cuda without a number"
+            )
+
+
+class Agreement:
+    """One small exchange a step, after which all processes act alike: on its figures, and on whether to stop."""
+
+    def __init__(self, processes: Processes, stop: StopRequest, budget: TimeBudget) -> None:
+        self.processes, self.stop, self.budget = processes, stop, budget
+        self.asked, self.spent = 0, False
+
+    def on(self, bits_per_dim: float, norm: float) -> tuple[float, float]:
+        """A step's bits/dim and gradient norm, averaged over the processes; not finite where they are not for one."""
+        if self.processes.alone:
+            return bits_per_dim, norm
+        asked = self.stop.signal_number
+        bits_per_dim, norm, interrupts, terminations, spent = self.processes.mean(
+            bits_per_dim, norm, asked == signal.SIGINT, asked == signal.SIGTERM, self.budget.spent
+        )
+        self.asked = signal.SIGINT if interrupts else signal.SIGTERM if terminations else 0
+        self.spent = spent > 0
+        return bits_per_dim, norm
+
+    def check(self) -> None:
+        """End the steps, in all processes after the same one, where any process is to stop.
+
+        Raises:
+            Interrupted: it was asked to.
+            TimeSpent: its time is over.
+        """
+        if self.processes.alone:
+            self.stop.check()
+            self.budget.check()
+        elif self.asked:
+            raise Interrupted("stopped on request", self.asked)
+        elif self.spent:
+            raise TimeSpent
