@@ -72,7 +72,7 @@ class GatedResidual(torch.autograd.Function):
         o = F.conv2d(_padded(hidden, padding, keep), weight_out, bias_out)
         ctx.save_for_backward(activated, weight_in, weight_out, gamma, beta, keep, hidden, o, *skips)
         ctx.padding = padding
-        a, b = _halves(o if gamma is None or beta is None else torch.addcmul(beta, gamma, o))
+        a, b = _halves(_modulated(o, gamma, beta))
         return torch.addcmul(x, a, b.sigmoid_())
 
     @staticmethod
@@ -80,7 +80,7 @@ class GatedResidual(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         activated, weight_in, weight_out, gamma, beta, keep, hidden, o, *skips = ctx.saved_tensors
         # y = x + a * sigmoid(b)
-        a, b = _halves(o if gamma is None else torch.addcmul(beta, gamma, o))
+        a, b = _halves(_modulated(o, gamma, beta))
         gate = b.sigmoid_()
         da = dy * gate
         do = torch.cat([da, torch.addcmul(da, da, gate, value=-1.0).mul_(a)], dim=1)
@@ -116,9 +116,13 @@ def _concat_elu(x: Tensor) -> Tensor:
 def _concat_elu_backward(gradient: Tensor, activated: Tensor) -> Tensor:
     """The gradient of x, from that of concat_elu(x) and concat_elu(x) itself."""
     both = torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, True, activated)
-    positive, negative = both.chunk(2, dim=1)
-    difference: Tensor = positive - negative
-    return difference
+    positive, negative = _halves(both)
+    return positive.sub_(negative)
+
+
+def _modulated(o: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
+    """gamma * o + beta; in bfloat16 on a CPU the two operations are faster than one `addcmul`."""
+    return o if gamma is None or beta is None else (gamma * o).add_(beta)
 
 
 def _halves(o: Tensor) -> tuple[Tensor, Tensor]:
