@@ -9,7 +9,7 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import load_model, parse_prior, shared_work
+from cpixelcnn.cli.loading import load_model, parse_prior, read_images_for, shared_work
 from cpixelcnn.errors import BadImagesError, OtherProcessError
 
 if TYPE_CHECKING:
@@ -42,21 +42,13 @@ def classify(
     Where an image lies in a folder that is named after a class, that is taken for its true class, and accuracy is
     shown. Under torchrun the images are divided among the processes.
     """
-    from cpixelcnn.data.inputs import read_inputs
     from cpixelcnn.inference.classification import classify as classify_images
 
     chosen_prior = parse_prior(prior)
     with shared_work() as processes:
         with processes.together():
             loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
-            config = loaded.config.model
-            inputs, failures = read_inputs(
-                images,
-                classes=config.classes,
-                channels=config.image_channels,
-                height=config.image_height,
-                width=config.image_width,
-            )
+            inputs, failures = read_images_for(loaded, images, skip_bad=True)
         with console.activity("classifying") as progress:
             result = classify_images(
                 loaded.model,
@@ -71,7 +63,7 @@ def classify(
     nr_known = int(known.sum())
     if json:
         errors = [{"path": str(path), "error": reason} for path, reason in failures]
-        document: dict[str, Any] = {"model": str(loaded.path), "classes": list(config.classes)}
+        document: dict[str, Any] = {"model": str(loaded.path), "classes": list(inputs.classes)}
         document |= {"results": _results(inputs, result), "errors": errors}
         if correct is not None:
             document["accuracy"] = correct / nr_known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cpixelcnn.config import DataConfig, RunConfig
     from cpixelcnn.data.image_set import ImageSet
+    from cpixelcnn.data.inputs import Inputs
     from cpixelcnn.distributed import Processes
     from cpixelcnn.inference.density import BitsPerDim
     from cpixelcnn.model.network import PixelCNN
@@ -97,6 +98,21 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
             f"{', '.join(images.classes)}; choose the data set it was made for with --dataset"
         )
     return images
+
+
+def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: bool) -> Inputs:
+    """Image files and folders that the command line names, at the model's size."""
+    from cpixelcnn.data.inputs import read_inputs
+
+    config = loaded.config.model
+    return read_inputs(
+        paths,
+        classes=config.classes,
+        channels=config.image_channels,
+        height=config.image_height,
+        width=config.image_width,
+        skip_bad=skip_bad,
+    )
 
 
 def parse_prior(text: str) -> str | list[float]:

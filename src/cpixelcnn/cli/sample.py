@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli import sample_options as so
-from cpixelcnn.cli.loading import LoadedModel, load_model, shared_work
+from cpixelcnn.cli.loading import LoadedModel, load_model, read_images_for, shared_work
 from cpixelcnn.data.finding import MANIFEST
 from cpixelcnn.errors import ConfigError, Interrupted
 
@@ -116,19 +116,10 @@ def _labels_of(asked: list[str] | None, classes: tuple[str, ...]) -> list[int] |
 def _read_completions(
     paths: list[Path], loaded: LoadedModel, asked: list[int] | None, per_class: int, from_row: int | None
 ) -> Completions:
-    from cpixelcnn.data.inputs import read_inputs
     from cpixelcnn.inference.completion import plan_completions
 
-    config = loaded.config.model
-    inputs, _ = read_inputs(
-        paths,
-        classes=config.classes,
-        channels=config.image_channels,
-        height=config.image_height,
-        width=config.image_width,
-        skip_bad=False,
-    )
-    return plan_completions(inputs, config, asked=asked, per_class=per_class, from_row=from_row)
+    inputs, _ = read_images_for(loaded, paths, skip_bad=False)
+    return plan_completions(inputs, loaded.config.model, asked=asked, per_class=per_class, from_row=from_row)
 
 
 def _order(
