@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from cpixelcnn.config import ModelConfig
+from cpixelcnn.data.embedded import CLASSES, generate
 from cpixelcnn.model.network import PixelCNN
 
 torch.set_num_threads(1)  # the tensors are so small that a second thread costs more than it saves
@@ -78,3 +81,16 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         torch.save(pytorch_fid.inception.fid_inception_v3().state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder data set with splits: 3 images of each class for training, 2 each for validation and test."""
+    root = tmp_path_factory.mktemp("photographs")
+    for split, count in (("train", 12), ("validation", 8), ("test", 8)):
+        images, labels = generate(split, count, height=8, width=8)
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            folder = root / split / CLASSES[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.moveaxis(image, 0, 2)).save(folder / f"{number}.png")
+    return root

@@ -12,12 +12,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-
-from cpixelcnn.data.embedded import CLASSES, generate
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the new processes, which import what they do by name
 import distributed_work
@@ -129,19 +125,6 @@ def results(start: Callable[..., Group]) -> Callable[..., list[Any]]:
         return [member.result for member in members]
 
     return results
-
-
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder data set with splits: 3 images of each class for training, 2 each for validation and test."""
-    root = tmp_path_factory.mktemp("photographs")
-    for split, count in (("train", 12), ("validation", 8), ("test", 8)):
-        images, labels = generate(split, count, height=8, width=8)
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            folder = root / split / CLASSES[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.moveaxis(image, 0, 2)).save(folder / f"{number}.png")
-    return root
 
 
 @pytest.fixture

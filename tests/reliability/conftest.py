@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from cpixelcnn.cli import app, console
-from cpixelcnn.data.embedded import CLASSES, generate
 from cpixelcnn.inference.sampling import Samples
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.training import validation as between_epochs
@@ -84,19 +81,6 @@ def cli() -> Callable[..., Outcome]:
         return Outcome(code, out.getvalue(), err.getvalue())
 
     return run_command
-
-
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder data set with splits: 3 images of each class for training, 2 each for validation and test."""
-    root = tmp_path_factory.mktemp("photographs")
-    for split, count in (("train", 12), ("validation", 8), ("test", 8)):
-        images, labels = generate(split, count, height=8, width=8)
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            folder = root / split / CLASSES[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.moveaxis(image, 0, 2)).save(folder / f"{number}.png")
-    return root
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ class Modulation:
 
     def set(self, class_embedding: Tensor) -> None:
         """Compute both for the classes of a batch, embedded: (N, E)."""
-        gamma_minus_1, beta = self.film.modulation(class_embedding)[:, None].chunk(2, dim=2)
-        self.gamma.copy_(1.0 + gamma_minus_1)
-        self.beta.copy_(beta)
+        gamma, beta = self.film.gamma_beta(class_embedding)
+        self.gamma.copy_(gamma[:, None, :, 0, 0])
+        self.beta.copy_(beta[:, None, :, 0, 0])
 
     def __call__(self, h: Tensor) -> Tensor:
         """gamma * h + beta, for h (N, W, 2F)."""
