@@ -8,6 +8,7 @@ For each model (nr_resnets/nr_filters/nr_logistic_mix, random weights, random 32
     starter    the same with the network and loss of a folder with the public course starter code (model.py, utils.py)
     float32    this package's step in float32: class conditioning, clipping and moving average included, which the
     bfloat16   others do not have; and in bfloat16
+    recompute  the latter with `--recompute-activations`
 
 Reported are images a second (median of the steps), TFLOP/s of the network (products and sums of forward and backward,
 as counted), their share of the speed of large matrix products of that precision on this device, measured in the same
@@ -31,6 +32,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 SIZE = 32
+KINDS = ["plain", "starter", "float32", "bfloat16", "recompute"]
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,14 @@ def our_step(task: Task, images: torch.Tensor) -> Callable[[], float]:
     model = PixelCNN(config).to(task.device).to(memory_format=torch.channels_last).train()
     labels = torch.arange(len(images), device=task.device) % 4
     model.initialise(images[:8], labels[:8])
+    model.recompute_activations(task.kind == "recompute")
+    precision = "float32" if task.kind == "float32" else "bfloat16"
     average = ExponentialMovingAverage(model, 0.999)
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-4, fused=True)
 
     def step() -> float:
         optimiser.zero_grad()
-        with network_precision(task.kind, images.device):
+        with network_precision(precision, images.device):
             parameters = model(to_unit_interval(images), labels)
         loss = -DiscretizedLogisticMixture(parameters, 3).log_prob(images).sum()
         loss = loss / (len(images) * config.nr_dimensions * math.log(2))
@@ -144,7 +148,7 @@ def flops_of(task: Task) -> float:
 def ceiling_of(task: Task) -> float:
     """Operations a second of products of large square matrices, in the precision of the task."""
     side = 8192 if task.device.startswith("cuda") else 2048
-    dtype = torch.bfloat16 if task.kind == "bfloat16" else torch.float32
+    dtype = torch.bfloat16 if task.kind in ("bfloat16", "recompute") else torch.float32
     a, b = torch.randn(2, side, side, device=task.device).to(dtype)
     best = math.inf
     for _ in range(6):
@@ -162,11 +166,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="what to measure")
     parser.add_argument("--starter", default="", help="a folder with the public course starter code")
     arguments = parser.parse_args()
 
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    kinds = ["plain", *(["starter"] if arguments.starter else []), "float32", "bfloat16"]
+    kinds = [kind for kind in KINDS if kind in arguments.only and (kind != "starter" or arguments.starter)]
     print(f"{where}, torch {torch.__version__}")
     print(
         f"{'model':>10} {'batch':>6} {'':>10} {'images/s':>9} {'to plain':>9} {'TFLOP/s':>8} {'of peak':>8} {'MiB':>7}"
@@ -191,7 +196,7 @@ def main() -> None:
                     if kind not in best or result.images_per_second > best[kind].images_per_second:
                         best[kind] = result
             for kind, result in best.items():
-                ratio = result.images_per_second / best["plain"].images_per_second
+                ratio = result.images_per_second / best["plain"].images_per_second if "plain" in best else math.nan
                 print(
                     f"{model:>10} {batch_size:>6} {kind:>10} {result.images_per_second:9.2f} {ratio:9.2f} "
                     f"{result.flops / 1e12:8.3f} {result.flops / result.ceiling:8.1%} {result.peak_mib:7.0f}",
