@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Padding = tuple[int, int, int, int]  # left, right, top, bottom
+from cpixelcnn.model.convolution import NO_PADDING, Padding, convolution_gradients, layout, padded
 
 
 class ConcatELU(torch.autograd.Function):
@@ -65,11 +65,11 @@ class GatedResidual(torch.autograd.Function):
         padding: Padding,
         *skips: Tensor,
     ) -> Tensor:
-        h = F.conv2d(_padded(activated, padding), weight_in, bias_in)
+        h = F.conv2d(padded(activated, padding), weight_in, bias_in)
         for activated_skip, weight_skip in zip(skips[::2], skips[1::2], strict=True):
             h += F.conv2d(activated_skip, weight_skip)
         hidden = _concat_elu(h)
-        o = F.conv2d(_padded(hidden, padding, keep), weight_out, bias_out)
+        o = F.conv2d(padded(hidden, padding, keep), weight_out, bias_out)
         ctx.save_for_backward(activated, weight_in, weight_out, gamma, beta, keep, hidden, o, *skips)
         ctx.padding = padding
         a, b = _halves(_modulated(o, gamma, beta))
@@ -88,18 +88,16 @@ class GatedResidual(torch.autograd.Function):
         dgamma = dbeta = None
         if gamma is not None:
             dgamma, dbeta = (do * o).sum((2, 3), keepdim=True), do.sum((2, 3), keepdim=True)
-            do = do * gamma
         # o = conv_out(dropout(concat_elu(h)))
-        inputs = _padded(hidden, ctx.padding, keep)
-        dinputs, dweight_out, dbias_out = _convolution_backward(do, inputs, weight_out, ctx.padding)
+        inputs = padded(hidden, ctx.padding, keep)
+        dinputs, dweight_out, dbias_out = convolution_gradients(do, inputs, weight_out, ctx.padding, gamma)
         dh = _concat_elu_backward(dinputs if keep is None else dinputs * keep, hidden)
         # h = conv_in(e) + sum_s nin_s(e_s)
-        dactivated, dweight_in, dbias_in = _convolution_backward(
-            dh, _padded(activated, ctx.padding), weight_in, ctx.padding
-        )
+        inputs = padded(activated, ctx.padding)
+        dactivated, dweight_in, dbias_in = convolution_gradients(dh, inputs, weight_in, ctx.padding)
         dskips: list[Tensor | None] = []
         for activated_skip, weight_skip in zip(skips[::2], skips[1::2], strict=True):
-            dskips += _convolution_backward(dh, activated_skip, weight_skip, (0, 0, 0, 0))[:2]
+            dskips += convolution_gradients(dh, activated_skip, weight_skip, NO_PADDING)[:2]
         return dy, dactivated, dweight_in, dbias_in, dweight_out, dbias_out, dgamma, dbeta, None, None, *dskips
 
 
@@ -107,7 +105,7 @@ def _concat_elu(x: Tensor) -> Tensor:
     n, channels, height, width = x.shape
     p = x.abs().neg_().expm1_()
     size = (n, 2 * channels, height, width)
-    activated = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_layout(x))
+    activated = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout(x))
     torch.maximum(x, p, out=activated[:, :channels])
     torch.maximum(-x, p, out=activated[:, channels:])
     return activated
@@ -128,37 +126,4 @@ def _modulated(o: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
 def _halves(o: Tensor) -> tuple[Tensor, Tensor]:
     """Both halves of the channels, each as a tensor of its own: what follows is several times faster on them."""
     a, b = o.chunk(2, dim=1)
-    return a.clone(memory_format=_layout(o)), b.clone(memory_format=_layout(o))
-
-
-def _padded(x: Tensor, padding: Padding, keep: Tensor | None = None) -> Tensor:
-    """x, times `keep` where there is one, with zeros around it."""
-    n, channels, height, width = x.shape
-    left, right, top, bottom = padding
-    size = (n, channels, top + height + bottom, left + width + right)
-    padded = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_layout(x))
-    padded[:, :, :top] = 0
-    padded[:, :, top + height :] = 0
-    padded[..., :left] = 0
-    padded[..., left + width :] = 0
-    inside = padded[:, :, top : top + height, left : left + width]
-    if keep is None:
-        inside.copy_(x)
-    else:
-        torch.mul(x, keep, out=inside)
-    return padded
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-
-
-def _convolution_backward(
-    gradient: Tensor, padded: Tensor, weight: Tensor, padding: Padding
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, of the weight and of the bias, for a convolution of x that was padded before."""
-    left, right, top, bottom = padding
-    dx, dweight, dbias = torch.ops.aten.convolution_backward(
-        gradient, padded, weight, [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
-    )
-    return dx[:, :, top : dx.shape[2] - bottom, left : dx.shape[3] - right], dweight, dbias
+    return a.clone(memory_format=layout(o)), b.clone(memory_format=layout(o))
