@@ -2,8 +2,8 @@
 
     python benchmarks/precision.py [--steps 1200] [--nr-filters 24] [--batch-size 8] [--seed 0]
 
-Both see the same images in the same order and the same dropout, at a rate that falls to zero along a cosine. Their moving
-averages are evaluated in float32 on the first 200 validation images of the embedded set.
+Both see the same images in the same order and the same dropout, at a rate that falls to zero along a cosine. Their
+moving averages are evaluated in float32 on the first 200 validation images of the embedded set.
 """
 
 from __future__ import annotations

@@ -51,6 +51,13 @@ def choose_device(name: str = "auto", local_rank: int = 0) -> DeviceChoice:
     return DeviceChoice(torch.device(wanted), "as asked")
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor from the CPU on the device, without waiting for what the device is doing."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 _BFLOAT16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # as torch and as people call them
 
 

@@ -26,7 +26,7 @@ from cpixelcnn.errors import DataError, Interrupted, OtherProcessError
 from cpixelcnn.inference.evaluation import Evaluation, evaluate
 from cpixelcnn.inference.sampling import Samples
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.training import loop, objective, validation
+from cpixelcnn.training import loop, objective, run_writer, validation
 from cpixelcnn.training.checkpoint import find_checkpoint
 from cpixelcnn.training.listener import StepRecord, TrainingListener
 from cpixelcnn.training.metrics_log import EpochRecord
@@ -238,7 +238,7 @@ def no_room() -> None:
     def save_checkpoint(*arguments: Any, **options: Any) -> Path:
         raise OSError(28, "No space left on device")
 
-    loop.save_checkpoint = save_checkpoint
+    run_writer.save_checkpoint = save_checkpoint
 
 
 def killed() -> None:

@@ -96,7 +96,9 @@ def test_a_skipped_step_changes_nothing(
     after = load_weights(Path("run/last/ema.safetensors"))[1]
     assert all(torch.equal(before[name], after[name]) for name in before)
     trainer = torch.load("run/last/trainer.pt", weights_only=True)
-    assert trainer["optimiser"]["state"] == {}  # Adam never made a step
+    numbers = [number for moments in trainer["optimiser"]["state"].values() for number in moments.values()]
+    assert numbers
+    assert not any(bool(number.any()) for number in numbers)  # Adam never made a step
     assert trainer["progression"]["bad_steps"] == 1
     line = json.loads(Path("run/metrics.jsonl").read_text())
     assert line["train_bpd"] is None

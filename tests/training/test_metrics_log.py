@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cpixelcnn.errors import CheckpointError
-from cpixelcnn.training import loop
+from cpixelcnn.training import run_writer
 from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog, read_records
 
 
@@ -78,7 +78,7 @@ def test_curves_are_drawn_after_each_validation(
     def spy(run: Path) -> None:
         drawn.append([row.epoch for row in read_records(run / "metrics.jsonl")])
 
-    monkeypatch.setattr(loop, "save_curves", spy)
+    monkeypatch.setattr(run_writer, "save_curves", spy)
     fit(tmp_path / "run", epochs=3, eval_interval=2)
     assert drawn == [[1, 2], [1, 2, 3]]
 
@@ -89,7 +89,7 @@ def test_curves_that_cannot_be_drawn_stop_nothing(
     def broken(run: Path) -> None:
         raise ZeroDivisionError("no range")
 
-    monkeypatch.setattr(loop, "save_curves", broken)
+    monkeypatch.setattr(run_writer, "save_curves", broken)
     recorder = fit(tmp_path / "run", epochs=1)
     assert len(recorder.epochs) == 1
     assert recorder.warnings == ["the curves could not be drawn (no range)"]

@@ -33,7 +33,7 @@ def test_the_decay_changes_no_function(
     images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
     labels = torch.tensor([0, 2])
     before = model.log_prob(images, labels)
-    decay_weights(decayed_parameters(model), 0.5, 1.0)
+    decay_weights(decayed_parameters(model), torch.tensor(0.5))
     assert torch.allclose(model.log_prob(images, labels), before, rtol=1e-6)
 
 
@@ -51,7 +51,7 @@ def test_a_step_is_adamws(make_model: Callable[..., PixelCNN]) -> None:
             generator = torch.Generator().manual_seed(step)
             for parameter in model.parameters():
                 parameter.grad = torch.randn(parameter.shape, generator=generator)
-        decay_weights(decayed_parameters(ours), 0.01, 0.3)
+        decay_weights(decayed_parameters(ours), torch.tensor(0.01 * 0.3))
         optimiser.step()
         reference.step()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):

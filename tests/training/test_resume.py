@@ -14,7 +14,7 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.data.image_set import ImageSet
 from cpixelcnn.errors import CpixelcnnError
 from cpixelcnn.runs import checkpoint_paths, verify_checkpoint
-from cpixelcnn.training import loop
+from cpixelcnn.training import run_writer
 from cpixelcnn.training.metrics_log import MetricsLog
 
 Fit = Callable[..., Any]
@@ -154,7 +154,7 @@ def test_killed_between_the_checkpoint_and_its_record(
 def test_killed_between_the_record_and_its_checkpoint(
     fit: Fit, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.save_checkpoint
+    original = run_writer.save_checkpoint
 
     def die_at_the_second(run: Path, config: RunConfig, trainee: Any, *, finished: bool) -> Path:
         if trainee.progression.epoch == 2:
@@ -163,7 +163,7 @@ def test_killed_between_the_record_and_its_checkpoint(
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", die_at_the_second)
+        patch.setattr(run_writer, "save_checkpoint", die_at_the_second)
         with pytest.raises(Killed):
             fit(run)
     fit(run, resume=True)

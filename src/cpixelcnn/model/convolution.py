@@ -70,7 +70,7 @@ def _gradients_by_products(
     n, nr_outputs, height, width = gradient.shape
     nr_inputs, (rows, columns) = weight.shape[1], weight.shape[2:]
     left, right, top, bottom = padding
-    # What lies above and to the left of an output saw it from below and from the right: the padding is the mirror image.
+    # The outputs that saw an input lie below it and to the right: the padding is the mirror image of the input's.
     g = gradient.contiguous(memory_format=torch.channels_last)
     if factor is not None or padding != NO_PADDING:
         g = padded(g, (right, left, bottom, top), factor)

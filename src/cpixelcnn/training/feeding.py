@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cpixelcnn.config import TrainConfig
 from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.device import to_device
 from cpixelcnn.training.randomness import random_integers
 
 LARGEST_ON_DEVICE = 2 * 2**30  # bytes of images that are moved to the device once, rather than batch by batch
@@ -45,10 +46,9 @@ class Feed:
         self.labels = images.labels.to(device) if resident else images.labels
 
     def batch(self, indices: Tensor, first: int) -> Batch:
-        """The images at these indices (int64 (N,), on the CPU), the first of which has the number `first`."""
-        indices = indices.to(self.images.device)
+        """The images at these indices (int64 (N,), where the images are), the first of which has the number `first`."""
         images, labels = self.images[indices], self.labels[indices]
-        batch = Batch(images.to(self.device), labels.to(self.device), first)
+        batch = Batch(to_device(images, self.device), to_device(labels, self.device), first)
         return Batch(augmented(batch, self.options), batch.labels, first)
 
 

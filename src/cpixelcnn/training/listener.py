@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,9 @@ class StepRecord:
     images_in_epoch: int
     epoch_images: int
     images_seen: int
-    bits_per_dim: float
-    grad_norm: float
     lr: float
+    bits_per_dim: float = math.nan
+    grad_norm: float = math.nan
 
 
 class TrainingListener:

@@ -14,7 +14,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,26 +24,24 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.data.image_set import ImageSet, balanced_subset
 from cpixelcnn.device import choose_precision
 from cpixelcnn.distributed import ALONE, Processes
-from cpixelcnn.errors import CheckpointError, ConfigError, DataError, Interrupted, NonFiniteError
+from cpixelcnn.errors import ConfigError, DataError, Interrupted, NonFiniteError
 from cpixelcnn.progress import Progress
-from cpixelcnn.report.curves import save_curves
 from cpixelcnn.runs import checkpoint_paths
-from cpixelcnn.seeds import derive_seed
-from cpixelcnn.storage import write_json
-from cpixelcnn.training.checkpoint import Trainee, locked, point_links, save_checkpoint
-from cpixelcnn.training.environment import describe_environment, record_environment
+from cpixelcnn.training.checkpoint import Trainee, locked
 from cpixelcnn.training.feeding import Feed
+from cpixelcnn.training.figures import FiguresInFlight
 from cpixelcnn.training.listener import StepRecord, TrainingListener, TrainingStart
 from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.training.objective import Objective, check_discriminative
-from cpixelcnn.training.optimiser import decay_weights, decayed_parameters
 from cpixelcnn.training.order import epoch_order
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork, check_processes
 from cpixelcnn.training.preparation import check_images, prepare
+from cpixelcnn.training.run_writer import RunWriter
 from cpixelcnn.training.schedule import learning_rate
 from cpixelcnn.training.signals import StopRequest
+from cpixelcnn.training.step import TrainingStep
 from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
-from cpixelcnn.training.validation import draw_samples, is_better, validation_figures
+from cpixelcnn.training.validation import is_better, validation_figures
 from cpixelcnn.training.warm_start import initial_weights
 
 
@@ -124,7 +122,7 @@ def train(
 
 
 class _Training:
-    """One call of `train`: the loop and the few things that it shares with validation and saving."""
+    """One call of `train`: the loop, and the progression of the training on its clock."""
 
     def __init__(
         self,
@@ -149,8 +147,9 @@ class _Training:
         self.precision = choose_precision(config.train.precision, device)
         self.feed = Feed(train_set, config.train, device)
         self.objective = Objective(config, self.precision.name, device)
-        self.decayed = decayed_parameters(trainee.model)
-        self.agreement = Agreement(processes, stop, TimeBudget(config.train.max_minutes))
+        self.writer = RunWriter(run, config, trainee, listener)
+        self.budget = TimeBudget(config.train.max_minutes)
+        self.figures = FiguresInFlight(device, self._hear)
         self.bad_in_a_row = 0
         seen = trainee.progression.train_images
         if seen not in (0, len(train_set)):
@@ -161,13 +160,15 @@ class _Training:
         trainee.progression.train_images = len(train_set)
 
     def run_to_end(self, command: Sequence[str]) -> TrainResult:
-        config, at, listener = self.options, self.trainee.progression, self.listener
+        config, at, listener, writer = self.options, self.trainee.progression, self.listener, self.writer
         by_leader = self.processes.from_leader
-        by_leader(self._open_run, command)
+        by_leader(writer.open, self.checkpoint, self.device, self.precision, command)
         with self.processes.together():
             metrics = MetricsLog(self.run, at.epoch)
         self.processes.copy_from_leader([*self.trainee.model.parameters(), *self.trainee.ema.model.parameters()])
-        self.parallel = ParallelNetwork(self.trainee.model, self.processes)
+        parallel = ParallelNetwork(self.trainee.model, self.processes)
+        self.agreement = Agreement(self.processes, self.stop, self.budget, parallel.group)
+        self.take_step = TrainingStep(self.config, self.trainee, self.feed, self.objective, parallel, self.agreement)
         listener.on_start(self._start())
         grid = None
         try:
@@ -176,42 +177,33 @@ class _Training:
                 for indices in self._batches():
                     self._step(indices)
                     self.agreement.check()
+                self.figures.land()
 
                 # What the moving average is worth now.
                 validate = (at.epoch + 1) % config.eval_interval == 0 or at.epoch + 1 == config.epochs
                 record, is_best = self._close_epoch(validate)
                 finished = self._finished()
                 # The figures before the checkpoint: resuming drops a line too many, but cannot add one.
-                by_leader(self._log, metrics, record)
+                by_leader(writer.log, metrics, record)
                 if is_best or finished or at.epoch % config.save_interval == 0:
-                    by_leader(self._save, finished)
+                    by_leader(writer.save, finished)
                 listener.on_epoch(record, is_best)
 
                 # A look at what it draws.
                 if finished or (config.sample_interval and at.epoch % config.sample_interval == 0):
-                    grid = by_leader(self._draw_samples) or grid
+                    grid = by_leader(writer.draw_samples, self._progress("samples")) or grid
         except Interrupted as interruption:
-            by_leader(self._save, self._finished())
+            self.figures.land()
+            by_leader(writer.save, self._finished())
             raise Interrupted(f"stopped {self._how_to_go_on()}", interruption.signal_number) from None
         except TimeSpent:
-            by_leader(self._save, False)
+            self.figures.land()
+            by_leader(writer.save, False)
             note = f"paused after {config.max_minutes:g} minutes, {self._how_to_go_on()}"
             return TrainResult(self.run, dict(at.best), grid, at.seconds, finished=False, note=note)
         early = at.epoch < config.epochs
         note = f"stopped early: the last {at.stale_validations} validations brought no new best" if early else ""
         return TrainResult(self.run, dict(at.best), grid, at.seconds, note=note)
-
-    def _open_run(self, command: Sequence[str]) -> None:
-        at = self.trainee.progression
-        if self.checkpoint is not None:
-            point_links(self.run, at, self.checkpoint)
-        try:
-            write_json(self.run / "config.json", self.config.to_json())
-            record_environment(self.run, describe_environment(self.device, self.precision, at.images_seen, command))
-        except OSError as error:
-            raise ConfigError(
-                f"{self.run} cannot be written to ({error.strerror}); make room, or choose another directory with --out"
-            ) from None
 
     def _finished(self) -> bool:
         """Whether all epochs are complete, or there was no better validation for long enough."""
@@ -223,63 +215,45 @@ class _Training:
         return f"after {self.trainee.progression.images_seen} images; go on with: {command}"
 
     def _batches(self) -> list[Tensor]:
-        """Indices of the batches that are left of the running epoch."""
+        """Indices of the batches that are left of the running epoch, where the images are."""
         at, options, n = self.trainee.progression, self.options, len(self.train_set)
         order = epoch_order(self.train_set.labels, options.seed, at.epoch, balanced=options.balanced)
-        left = order[at.images_seen - at.epoch * n :]
+        left = order[at.images_seen - at.epoch * n :].to(self.feed.images.device)
         return [batch for batch in torch.split(left, self.options.batch_size) if len(batch)]
 
     def _step(self, indices: Tensor) -> None:
-        """One step of Adam on one batch. A step whose loss or gradient is not finite changes no weight."""
-        config, trainee, at = self.options, self.trainee, self.trainee.progression
+        """One step on one batch; what came of it is heard when its figures have arrived."""
         started = time.perf_counter()
-        at.lr = learning_rate(config, at.step, at.images_seen / (config.epochs * len(self.train_set)))
-        for group in trainee.optimiser.param_groups:
-            group["lr"] = at.lr
-        mine, weight = self.parallel.share(len(indices))
-        first = at.images_seen + mine.start
-        torch.manual_seed(derive_seed(config.seed, "dropout", first))
-
-        trainee.model.train()
-        trainee.optimiser.zero_grad()
-        bits_per_dim = torch.zeros((), device=self.device)
-        parts = indices[mine].chunk(config.accumulate)
-        for number, part in enumerate(parts, 1):
-            with self.parallel.exchanging(last=number == len(parts)):
-                batch = self.feed.batch(part, first)
-                loss = self.objective(self.parallel.network, batch, at.images_seen, len(indices))
-                (weight * loss.total).backward()  # type: ignore[no-untyped-call]
-            bits_per_dim += weight * loss.bits_per_dim.detach()
-            first += len(part)
-        longest = config.clip_grad_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(trainee.model.parameters(), longest))
-        bits, norm = self.agreement.on(float(bits_per_dim), norm)
-
+        config, at, n = self.options, self.trainee.progression, len(self.train_set)
+        at.lr = learning_rate(config, at.step, at.images_seen / (config.epochs * n))
+        figures = self.take_step(indices, at.images_seen, at.step, at.lr)
         at.step += 1
         at.images_seen += len(indices)
-        if math.isfinite(bits) and math.isfinite(norm):
-            decay_weights(self.decayed, at.lr, config.weight_decay)
-            trainee.optimiser.step()
-            trainee.ema.update(trainee.model, at.step)
-            at.epoch_bits += bits * len(indices)
-            at.epoch_norm += norm * len(indices)
-            at.epoch_images += len(indices)
-            self.bad_in_a_row = 0
-        else:
-            with self.processes.together():
-                self._skip_bad_step()
+        in_epoch = at.images_seen - at.epoch * n
+        self.figures.send((StepRecord(at.step, at.epoch, in_epoch, n, at.images_seen, lr=at.lr), len(indices)), figures)
         elapsed = time.perf_counter() - started
         at.seconds += elapsed
         at.epoch_seconds += elapsed
-        n = len(self.train_set)
-        in_epoch = at.images_seen - at.epoch * n
-        self.listener.on_step(StepRecord(at.step, at.epoch, in_epoch, n, at.images_seen, bits, norm, at.lr))
 
-    def _skip_bad_step(self) -> None:
-        at = self.trainee.progression
-        at.bad_steps += 1
+    def _hear(self, step: tuple[StepRecord, int], figures: Sequence[float]) -> None:
+        """Take note of what came of a step, of which the record and the number of images are known."""
+        at, (record, images) = self.trainee.progression, step
+        bits, norm, *flags = figures
+        self.agreement.hear(flags)
+        if math.isfinite(bits) and math.isfinite(norm):
+            at.epoch_bits += bits * images
+            at.epoch_norm += norm * images
+            at.epoch_images += images
+            self.bad_in_a_row = 0
+        else:
+            with self.processes.together():
+                self._count_bad_step(record.step)
+        self.listener.on_step(replace(record, bits_per_dim=bits, grad_norm=norm))
+
+    def _count_bad_step(self, step: int) -> None:
+        self.trainee.progression.bad_steps += 1
         self.bad_in_a_row += 1
-        self.listener.on_warning(f"step {at.step}: loss or gradient is not finite; the step was skipped")
+        self.listener.on_warning(f"step {step}: loss or gradient is not finite; the step was skipped")
         if self.bad_in_a_row >= self.options.max_bad_steps:
             raise NonFiniteError(
                 f"loss or gradient were not finite for {self.bad_in_a_row} steps in a row; the last checkpoint in "
@@ -313,39 +287,6 @@ class _Training:
         at.epoch += 1
         at.epoch_bits, at.epoch_norm, at.epoch_images, at.epoch_seconds = 0.0, 0.0, 0, 0.0
         return record, is_best
-
-    def _log(self, metrics: MetricsLog, record: EpochRecord) -> None:
-        try:
-            metrics.append(record)
-        except OSError as error:
-            self.listener.on_warning(f"the figures of epoch {record.epoch} could not be written ({error.strerror})")
-        if record.validation_images is not None:
-            try:
-                save_curves(self.run)
-            except Exception as error:  # no picture is worth a training
-                self.listener.on_warning(f"the curves could not be drawn ({error})")
-
-    def _save(self, finished: bool) -> None:
-        """Save a checkpoint. A full disk is survived, except at the very end, where the work would be lost unsaid."""
-        try:
-            save_checkpoint(self.run, self.config, self.trainee, finished=finished)
-        except OSError as error:
-            kept = checkpoint_paths(self.run)
-            message = f"the checkpoint at step {self.trainee.progression.step} could not be saved ({error.strerror})"
-            if finished:
-                raise CheckpointError(f"{message}; make room and run again with --resume {self.run}") from None
-            older = f"{kept[-1].name} is still good" if kept else "there is none yet"
-            self.listener.on_warning(f"{message}; training goes on, {older}")
-
-    def _draw_samples(self) -> Path | None:
-        epoch = self.trainee.progression.epoch
-        try:
-            path = draw_samples(self.run, self.trainee.ema.model, epoch, self.options.seed, self._progress("samples"))
-        except OSError as error:
-            self.listener.on_warning(f"the samples of epoch {epoch} could not be written ({error.strerror})")
-            return None
-        self.listener.on_samples(path)
-        return path
 
     def _progress(self, activity: str) -> Progress:
         """Reports of work beside the steps, which also end it when a stop was asked for."""

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.device import network_precision
+from cpixelcnn.device import network_precision, to_device
 from cpixelcnn.errors import ConfigError
 from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
 from cpixelcnn.seeds import derive_seed
@@ -75,7 +75,7 @@ class Objective:
             return Loss(bits_per_dim, bits_per_dim)
         share = self.options.discriminative_share
         chosen, others = (
-            places.to(part.images.device) for places in _divided(part.first - step_first, len(part), share)
+            to_device(places, part.images.device) for places in _divided(part.first - step_first, len(part), share)
         )
         total = torch.zeros((), device=part.images.device)
         if len(others):

@@ -12,8 +12,8 @@ from cpixelcnn.model.network import PixelCNN
 
 def make_optimiser(model: PixelCNN, options: TrainConfig) -> torch.optim.Adam:
     """Adam over all parameters in a single group, whatever is decayed: its state fits any checkpoint of the model."""
-    fused = model.device.type in ("cpu", "cuda")  # one pass over each weight instead of a dozen
-    return torch.optim.Adam(model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=fused)
+    # Fused: one pass over each weight instead of a dozen, and a step that is skipped on the device.
+    return torch.optim.Adam(model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=True)
 
 
 def decayed_parameters(model: PixelCNN) -> list[Tensor]:
@@ -31,7 +31,6 @@ def decayed_parameters(model: PixelCNN) -> list[Tensor]:
 
 
 @torch.no_grad()
-def decay_weights(parameters: list[Tensor], lr: float, weight_decay: float) -> None:
-    """v <- (1 - lr * weight_decay) * v,  before Adam's own step (AdamW; Loshchilov & Hutter 2019, algorithm 2)."""
-    if weight_decay:
-        torch._foreach_mul_(parameters, 1.0 - lr * weight_decay)
+def decay_weights(parameters: list[Tensor], share: Tensor) -> None:
+    """v <- (1 - share) * v  with share = lr * weight_decay, before Adam's own step (Loshchilov & Hutter 2019)."""
+    torch._foreach_mul_(parameters, 1.0 - share)

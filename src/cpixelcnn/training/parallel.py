@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from cpixelcnn.device import to_device
 from cpixelcnn.distributed import Processes
 from cpixelcnn.errors import ConfigError, Interrupted
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.training.signals import StopRequest
 from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 PATIENCE = timedelta(minutes=15)  # for others in a training; the longest that they wait for is the leader's drawing
 
@@ -31,11 +37,15 @@ class ParallelNetwork:
     Args:
         model: the same in all processes.
         processes: those that train it.
+
+    Attributes:
+        group: over which they exchange what is on their devices; None is torch's default, over gloo.
     """
 
     def __init__(self, model: PixelCNN, processes: Processes) -> None:
         self.processes = processes
         self.network: nn.Module = model
+        self.group: ProcessGroup | None = None
         if processes.alone:
             return
         from torch.distributed import new_group
@@ -44,10 +54,13 @@ class ParallelNetwork:
         on_gpu = model.device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(model.device)
+            self.group = new_group(  # type: ignore[assignment]  # never -100 for a member: all are
+                backend="nccl", timeout=PATIENCE
+            )
         self.network = DistributedDataParallel(
             model,
             device_ids=[model.device] if on_gpu else None,
-            process_group=new_group(backend="nccl", timeout=PATIENCE) if on_gpu else None,
+            process_group=self.group,
             gradient_as_bucket_view=True,
         )
 
@@ -106,23 +119,37 @@ def check_processes(processes: Processes, device: torch.device, batch_size: int)
 
 
 class Agreement:
-    """One small exchange a step, after which all processes act alike: on its figures, and on whether to stop."""
+    """One small exchange a step, after which all processes act alike: on its figures, and on whether to stop.
 
-    def __init__(self, processes: Processes, stop: StopRequest, budget: TimeBudget) -> None:
-        self.processes, self.stop, self.budget = processes, stop, budget
+    The wish to stop travels with the figures, on the device, so that nobody waits for it; it is acted on where they
+    are heard, which is after the same step in all processes.
+    """
+
+    def __init__(
+        self, processes: Processes, stop: StopRequest, budget: TimeBudget, group: ProcessGroup | None = None
+    ) -> None:
+        self.processes, self.stop, self.budget, self.group = processes, stop, budget, group
         self.asked, self.spent = 0, False
 
-    def on(self, bits_per_dim: float, norm: float) -> tuple[float, float]:
-        """A step's bits/dim and gradient norm, averaged over the processes; not finite where they are not for one."""
+    def on(self, figures: Tensor) -> Tensor:
+        """A step's figures (k,), averaged over the processes, and behind them what `hear` is to be given.
+
+        A figure that is not finite for one process is so for all.
+        """
         if self.processes.alone:
-            return bits_per_dim, norm
+            return figures
         asked = self.stop.signal_number
-        bits_per_dim, norm, interrupts, terminations, spent = self.processes.mean(
-            bits_per_dim, norm, asked == signal.SIGINT, asked == signal.SIGTERM, self.budget.spent
-        )
-        self.asked = signal.SIGINT if interrupts else signal.SIGTERM if terminations else 0
-        self.spent = spent > 0
-        return bits_per_dim, norm
+        flags = torch.tensor([asked == signal.SIGINT, asked == signal.SIGTERM, self.budget.spent]).to(figures.dtype)
+        everything = torch.cat([figures, to_device(flags, figures.device)])
+        torch.distributed.all_reduce(everything, group=self.group)
+        return everything / self.processes.count
+
+    def hear(self, flags: Sequence[float]) -> None:
+        """What came behind the figures of a step: whether any process is to stop."""
+        if flags:
+            interrupts, terminations, spent = flags
+            self.asked = signal.SIGINT if interrupts else signal.SIGTERM if terminations else 0
+            self.spent = spent > 0
 
     def check(self) -> None:
         """End the steps, in all processes after the same one, where any process is to stop.

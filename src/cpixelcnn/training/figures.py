@@ -1,0 +1,62 @@
+"""The figures of steps, on their way from the device.
+
+A GPU works through what it was given while the next step is prepared. To read a number of the step just given would
+wait for the end of it, and leave the device without work meanwhile; so it is read one step later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class FiguresInFlight(Generic[T]):
+    """Passes figures on, in their order, when they have arrived: at once from a CPU, one step later from a GPU.
+
+    Args:
+        device: where the figures come from.
+        hear: called with what was sent along, and with the figures.
+    """
+
+    def __init__(self, device: torch.device, hear: Callable[[T, list[float]], None]) -> None:
+        self.hear = hear
+        self.longest = 1 if device.type == "cuda" else 0
+        self.flights: deque[tuple[T, _Copy]] = deque()
+
+    def send(self, what: T, figures: Tensor) -> None:
+        """Send figures (1-dimensional, on the device) off, and hear those that are due."""
+        self.flights.append((what, _Copy(figures)))
+        self._hear(self.longest)
+
+    def land(self) -> None:
+        """Hear all that is still on its way."""
+        self._hear(0)
+
+    def _hear(self, left: int) -> None:
+        while len(self.flights) > left:
+            what, copy = self.flights.popleft()
+            self.hear(what, copy.read())
+
+
+class _Copy:
+    """A tensor that is being copied to the host."""
+
+    def __init__(self, figures: Tensor) -> None:
+        self.host, self.event = figures, None
+        if figures.device.type == "cuda":
+            self.host = torch.empty_like(figures, device="cpu", pin_memory=True)
+            self.host.copy_(figures, non_blocking=True)
+            self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.event.record(torch.cuda.current_stream(figures.device))
+
+    def read(self) -> list[float]:
+        if self.event is not None:
+            self.event.synchronize()
+        numbers: list[float] = self.host.tolist()
+        return numbers
