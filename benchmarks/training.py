@@ -6,9 +6,10 @@ For each model (nr_resnets/nr_filters/nr_logistic_mix, random weights, random 32
 
     plain      benchmarks/plain_pixelcnn.py: float32, eager, torch's weight norm, textbook likelihood, torch's Adam
     starter    the same with the network and loss of a folder with the public course starter code (model.py, utils.py)
-    float32    this package's step in float32: class conditioning, clipping and moving average included, which the
-    bfloat16   others do not have; and in bfloat16
-    recompute  the latter with `--recompute-activations`
+    float32    the step of this package's training loop in float32: class conditioning, clipping and moving average
+    bfloat16   included, which the others do not have; and in bfloat16 (only where the device multiplies it)
+    recompute  in the precision that `auto` takes, with `--recompute-activations`
+    compiled   the same with `--compile on` (unless named with --only, on GPUs alone: on a CPU it takes minutes)
 
 Reported are images a second (median of the steps), TFLOP/s of the network (products and sums of forward and backward,
 as counted), their share of the speed of large matrix products of that precision on this device, measured in the same
@@ -26,13 +27,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cpixelcnn.device import choose_precision
+from cpixelcnn.training.host_memory import freed_memory_kept
+
 SIZE = 32
-KINDS = ["plain", "starter", "float32", "bfloat16", "recompute"]
+KINDS = ["plain", "starter", "float32", "bfloat16", "recompute", "compiled"]
+FOREIGN = ("plain", "starter")
+STEPS_BETWEEN_READINGS = {"cpu": 1, "cuda": 10}  # of the loss, which waits for the device
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Measured:
     peak_mib: float
 
 
-def foreign_step(task: Task, images: torch.Tensor) -> Callable[[], float]:
+def foreign_step(task: Task, images: torch.Tensor) -> Callable[[], torch.Tensor]:
     """A plain loop's step: the one written here, or the starter code's."""
     sizes = [int(number) for number in task.model.split("/")]
     if task.kind == "starter":
@@ -72,61 +79,67 @@ def foreign_step(task: Task, images: torch.Tensor) -> Callable[[], float]:
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-4)
     x = images.float() / 127.5 - 1.0
 
-    def step() -> float:
+    def step() -> torch.Tensor:
         optimiser.zero_grad()
         loss = loss_of(x, model(x))
         loss.backward()
         optimiser.step()
-        return float(loss.detach())
+        return loss.detach()
 
     return step
 
 
-def our_step(task: Task, images: torch.Tensor) -> Callable[[], float]:
-    """This package's step, with all that its training loop does to the weights."""
-    from cpixelcnn import ModelConfig, PixelCNN
-    from cpixelcnn.device import network_precision
-    from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
-    from cpixelcnn.training.ema import ExponentialMovingAverage
+def our_step(task: Task, images: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """The step of this package's training loop."""
+    from cpixelcnn import DataConfig, ImageSet, ModelConfig, RunConfig, TrainConfig
+    from cpixelcnn.distributed import ALONE
+    from cpixelcnn.training.feeding import Feed
+    from cpixelcnn.training.objective import Objective
+    from cpixelcnn.training.parallel import Agreement, ParallelNetwork
+    from cpixelcnn.training.preparation import prepare
+    from cpixelcnn.training.signals import StopRequest
+    from cpixelcnn.training.step import TrainingStep
+    from cpixelcnn.training.time_budget import TimeBudget
 
+    device, classes = torch.device(task.device), ("a", "b", "c", "d")
     nr_resnets, nr_filters, nr_logistic_mix = (int(number) for number in task.model.split("/"))
-    config = ModelConfig(
-        classes=("a", "b", "c", "d"), nr_resnets=nr_resnets, nr_filters=nr_filters, nr_logistic_mix=nr_logistic_mix
+    config = RunConfig(
+        ModelConfig(nr_resnets=nr_resnets, nr_filters=nr_filters, nr_logistic_mix=nr_logistic_mix, classes=classes),
+        DataConfig(),
+        TrainConfig(
+            batch_size=len(images),
+            precision=task.kind if task.kind in ("float32", "bfloat16") else "auto",
+            recompute_activations=task.kind == "recompute",
+        ),
     )
-    model = PixelCNN(config).to(task.device).to(memory_format=torch.channels_last).train()
-    labels = torch.arange(len(images), device=task.device) % 4
-    model.initialise(images[:8], labels[:8])
-    model.recompute_activations(task.kind == "recompute")
-    precision = "float32" if task.kind == "float32" else "bfloat16"
-    average = ExponentialMovingAverage(model, 0.999)
-    optimiser = torch.optim.Adam(model.parameters(), lr=2e-4, fused=True)
-
-    def step() -> float:
-        optimiser.zero_grad()
-        with network_precision(precision, images.device):
-            parameters = model(to_unit_interval(images), labels)
-        loss = -DiscretizedLogisticMixture(parameters, 3).log_prob(images).sum()
-        loss = loss / (len(images) * config.nr_dimensions * math.log(2))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average.update(model, 1)
-        return float(loss.detach())
-
-    return step
+    train_set = ImageSet(images.cpu(), torch.arange(len(images)) % len(classes), classes, "random", "train")
+    trainee = prepare(config, train_set, device)
+    feed = Feed(train_set, config.train, device)
+    objective = Objective(config, choose_precision(config.train.precision, device).name, device)
+    parallel = ParallelNetwork(trainee.model, ALONE)
+    agreement = Agreement(ALONE, StopRequest(), TimeBudget(0.0))
+    take_step = TrainingStep(config, trainee, feed, objective, parallel, agreement)
+    indices = torch.arange(len(images), device=feed.images.device)
+    if task.kind == "compiled":
+        take_step.compile(sys.exit)
+    return lambda: take_step(indices, 0, 0, 2e-4)[0]
 
 
 def measure(task: Task) -> Measured:
     torch.set_num_threads(task.threads)
     torch.manual_seed(0)
     images = torch.randint(0, 256, (task.batch_size, 3, SIZE, SIZE), dtype=torch.uint8).to(task.device)
-    step = (foreign_step if task.kind in ("plain", "starter") else our_step)(task, images)
-    step()
+    foreign, together = task.kind in FOREIGN, STEPS_BETWEEN_READINGS[torch.device(task.device).type]
     seconds = []
-    for _ in range(task.steps):
-        started = time.perf_counter()
-        step()  # ends with reading the loss, hence when all is done
-        seconds.append(time.perf_counter() - started)
+    with nullcontext() if foreign else freed_memory_kept():
+        step = (foreign_step if foreign else our_step)(task, images)
+        float(step())
+        for _ in range(task.steps):
+            started = time.perf_counter()
+            for _ in range(together - 1):
+                step()
+            float(step())  # when all is done
+            seconds.append((time.perf_counter() - started) / together)
     if task.device.startswith("cuda"):
         peak = torch.cuda.max_memory_allocated() / 2**20
     else:
@@ -148,7 +161,9 @@ def flops_of(task: Task) -> float:
 def ceiling_of(task: Task) -> float:
     """Operations a second of products of large square matrices, in the precision of the task."""
     side = 8192 if task.device.startswith("cuda") else 2048
-    dtype = torch.bfloat16 if task.kind in ("bfloat16", "recompute") else torch.float32
+    name = task.kind if task.kind in ("float32", "bfloat16") else "auto"
+    precision = "float32" if task.kind in FOREIGN else choose_precision(name, torch.device(task.device)).name
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b = torch.randn(2, side, side, device=task.device).to(dtype)
     best = math.inf
     for _ in range(6):
@@ -159,6 +174,13 @@ def ceiling_of(task: Task) -> float:
     return 2.0 * side**3 / best
 
 
+def sensible(kind: str, arguments: argparse.Namespace) -> bool:
+    """Whether to measure this, where nothing else was asked for."""
+    if kind == "bfloat16":
+        return choose_precision("auto", torch.device(arguments.device)).name == "bfloat16"
+    return bool(arguments.starter) if kind == "starter" else kind != "compiled" or arguments.device == "cuda"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=["1/40/5", "5/108/10"])
@@ -166,12 +188,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="what to measure")
+    parser.add_argument("--only", nargs="+", choices=KINDS, help="what to measure")
     parser.add_argument("--starter", default="", help="a folder with the public course starter code")
     arguments = parser.parse_args()
 
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    kinds = [kind for kind in KINDS if kind in arguments.only and (kind != "starter" or arguments.starter)]
+    kinds = arguments.only or [kind for kind in KINDS if sensible(kind, arguments)]
     print(f"{where}, torch {torch.__version__}")
     print(
         f"{'model':>10} {'batch':>6} {'':>10} {'images/s':>9} {'to plain':>9} {'TFLOP/s':>8} {'of peak':>8} {'MiB':>7}"

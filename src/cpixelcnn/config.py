@@ -166,6 +166,9 @@ class TrainConfig(_Config):
     precision: str = documented(
         "auto", "Arithmetic of the convolutions in training: auto, float32 or bfloat16 (the likelihood is float32)."
     )
+    compile: str = documented(
+        "auto", "Whether the network of the training goes through torch.compile: auto (on a CUDA GPU), on or off."
+    )
     seed: int = documented(0, "Seed of weights, order, augmentation and dropout.")
     eval_interval: int = documented(1, "Epochs between validations.")
     eval_images: int = documented(0, "Validate on this many images (the first, stratified) while training; 0 for all.")
@@ -203,6 +206,7 @@ class TrainConfig(_Config):
             _require(0 <= value < 1, "--" + name.replace("_", "-"), value, "at least 0 and less than 1")
         precisions = ("auto", "float32", "bfloat16")
         _require(self.precision in precisions, "--precision", repr(self.precision), "auto, float32 or bfloat16")
+        _require(self.compile in ("auto", "on", "off"), "--compile", repr(self.compile), "auto, on or off")
 
 
 @dataclass(frozen=True)

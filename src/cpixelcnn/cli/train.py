@@ -80,6 +80,7 @@ def train(
     discriminative_classes: o.DiscriminativeClasses = None,
     discriminative_share: o.DiscriminativeShare = None,
     precision: o.Precision = None,
+    compile: o.Compile = None,
     seed: o.TrainSeed = None,
     eval_interval: o.EvalInterval = None,
     eval_images: o.EvalImages = None,

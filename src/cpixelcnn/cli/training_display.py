@@ -45,6 +45,8 @@ class TrainingDisplay(TrainingListener):
             f"model      {start.nr_parameters:,} parameters, {start.precision} ({start.precision_reason})\n"
             f"images     {start.train_images} for training, {start.validation_images} for validation"
         )
+        if start.compiled:
+            console.tell(f"compiled   with torch.compile, in the first steps ({start.compiled_reason})")
         if start.processes > 1:
             smaller, larger = divmod(start.config.train.batch_size, start.processes)
             share = f"{smaller} or {smaller + 1}" if larger else str(smaller)

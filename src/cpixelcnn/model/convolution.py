@@ -25,10 +25,11 @@ def padded(x: Tensor, padding: Padding, factor: Tensor | None = None) -> Tensor:
     left, right, top, bottom = padding
     size = (n, channels, top + height + bottom, left + width + right)
     result = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout(x))
-    result[:, :, :top] = 0
-    result[:, :, top + height :] = 0
-    result[..., :left] = 0
-    result[..., left + width :] = 0
+    for axis, before, length, after in ((2, top, height, bottom), (3, left, width, right)):
+        if before:
+            result.narrow(axis, 0, before).zero_()
+        if after:
+            result.narrow(axis, before + length, after).zero_()
     inside = result[:, :, top : top + height, left : left + width]
     if factor is None:
         inside.copy_(x)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -166,6 +165,8 @@ class NetworkInNetwork(WeightNormConv):
 
 def concat_elu(x: Tensor) -> Tensor:
     """elu of x and of -x, side by side: (N, C, H, W) -> (N, 2C, H, W); invertible, so no information is cut off."""
+    if torch.compiler.is_compiling():
+        return torch.cat([F.elu(x), F.elu(-x)], dim=1)
     activated: Tensor = ConcatELU.apply(x)
     return activated
 
@@ -175,11 +176,14 @@ class Activation:
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
+        self._activated: Tensor | None = None
 
-    @cached_property
+    @property
     def activated(self) -> Tensor:
         """concat_elu(x), (N, 2C, H, W)."""
-        return concat_elu(self.x)
+        if self._activated is None:
+            self._activated = concat_elu(self.x)
+        return self._activated
 
 
 def down_shift(x: Tensor) -> Tensor:
@@ -213,6 +217,8 @@ class ElementDropout(nn.Module):
         """1 for every element of x that is kept and 0 for the others, in x's memory format; None: all are kept."""
         if not self.training or self.p == 0:
             return None
+        if torch.compiler.is_compiling():
+            return torch.rand_like(x, dtype=torch.float32) >= self.p
         if x.device.type != "cpu":
             return torch.empty_like(x, dtype=torch.bool).bernoulli_(1.0 - self.p)
         bits = 8 if (self.p * 128).is_integer() else 16
@@ -263,7 +269,7 @@ class GatedResidualBlock(nn.Module):
         self, x: Activation, skips: Sequence[Activation] = (), class_embedding: Tensor | None = None
     ) -> Activation:
         """x of F channels, skips of `skip_channels` together, class_embedding (N, E) -> an activation of F channels."""
-        if self.conv_in.initialising:
+        if self.conv_in.initialising or torch.compiler.is_compiling():
             return Activation(self.definition(x.x, [skip.x for skip in skips], class_embedding))
         precision = x.activated.dtype
         gamma = beta = None
@@ -297,7 +303,7 @@ class GatedResidualBlock(nn.Module):
         return Activation(y)
 
     def definition(self, x: Tensor, skips: Sequence[Tensor] = (), class_embedding: Tensor | None = None) -> Tensor:
-        """The same, layer by layer from tensors: what `forward` is tested against, and how weights are initialised."""
+        """The same, layer by layer from tensors: what `forward` is tested against, what initialises and is compiled."""
         h = self.conv_in(concat_elu(x))
         if self.skip is not None:
             h = h + self.skip(concat_elu(torch.cat(list(skips), dim=1)))

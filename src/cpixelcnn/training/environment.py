@@ -22,6 +22,7 @@ import torch.distributed
 from cpixelcnn import __version__
 from cpixelcnn.device import PrecisionChoice
 from cpixelcnn.storage import write_json
+from cpixelcnn.training.compilation import CompilationChoice
 
 ENVIRONMENT = "environment.json"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -59,11 +60,17 @@ class Environment:
     cuda: str | None
     precision: str
     precision_reason: str
+    compiled: bool
+    compiled_reason: str
     processes: int
 
 
 def describe_environment(
-    device: torch.device, precision: PrecisionChoice, images_seen: int = 0, command: Sequence[str] = ()
+    device: torch.device,
+    precision: PrecisionChoice,
+    compilation: CompilationChoice,
+    images_seen: int = 0,
+    command: Sequence[str] = (),
 ) -> Environment:
     """What this process runs with."""
     cpu = cpu_name()
@@ -86,6 +93,8 @@ def describe_environment(
         cuda=torch.version.cuda,
         precision=precision.name,
         precision_reason=precision.reason,
+        compiled=compilation.wanted,
+        compiled_reason=compilation.reason,
         processes=torch.distributed.get_world_size() if _joined() else 1,
     )
 

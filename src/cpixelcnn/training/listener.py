@@ -27,6 +27,8 @@ class TrainingStart:
     images_seen: int
     precision: str
     precision_reason: str
+    compiled: bool = False
+    compiled_reason: str = ""
     processes: int = 1
 
 

@@ -28,8 +28,11 @@ from cpixelcnn.errors import ConfigError, DataError, Interrupted, NonFiniteError
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs import checkpoint_paths
 from cpixelcnn.training.checkpoint import Trainee, locked
+from cpixelcnn.training.compilation import choose_compilation
+from cpixelcnn.training.environment import describe_environment
 from cpixelcnn.training.feeding import Feed
 from cpixelcnn.training.figures import FiguresInFlight
+from cpixelcnn.training.host_memory import freed_memory_kept
 from cpixelcnn.training.listener import StepRecord, TrainingListener, TrainingStart
 from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.training.objective import Objective, check_discriminative
@@ -105,6 +108,8 @@ def train(
     listener, stop = listener or TrainingListener(), stop or StopRequest()
     check_processes(processes, device, config.train.batch_size)
     with ExitStack() as held:
+        if device.type == "cpu":
+            held.enter_context(freed_memory_kept())
         with processes.together():
             check_images(config, train_set, validation_set)
             check_discriminative(config)
@@ -146,6 +151,7 @@ class _Training:
         self.validation_set = validation_set
         self.precision = choose_precision(config.train.precision, device)
         self.feed = Feed(train_set, config.train, device)
+        self.compilation = choose_compilation(config.train.compile, device)
         self.objective = Objective(config, self.precision.name, device)
         self.writer = RunWriter(run, config, trainee, listener)
         self.budget = TimeBudget(config.train.max_minutes)
@@ -162,13 +168,16 @@ class _Training:
     def run_to_end(self, command: Sequence[str]) -> TrainResult:
         config, at, listener, writer = self.options, self.trainee.progression, self.listener, self.writer
         by_leader = self.processes.from_leader
-        by_leader(writer.open, self.checkpoint, self.device, self.precision, command)
+        environment = describe_environment(self.device, self.precision, self.compilation, at.images_seen, command)
+        by_leader(writer.open, self.checkpoint, environment)
         with self.processes.together():
             metrics = MetricsLog(self.run, at.epoch)
         self.processes.copy_from_leader([*self.trainee.model.parameters(), *self.trainee.ema.model.parameters()])
         parallel = ParallelNetwork(self.trainee.model, self.processes)
         self.agreement = Agreement(self.processes, self.stop, self.budget, parallel.group)
         self.take_step = TrainingStep(self.config, self.trainee, self.feed, self.objective, parallel, self.agreement)
+        if self.compilation.wanted:
+            self.take_step.compile(listener.on_warning)
         listener.on_start(self._start())
         grid = None
         try:
@@ -312,5 +321,7 @@ class _Training:
             images_seen=at.images_seen,
             precision=self.precision.name,
             precision_reason=self.precision.reason,
+            compiled=self.compilation.wanted,
+            compiled_reason=self.compilation.reason,
             processes=self.processes.count,
         )

@@ -5,20 +5,16 @@ A full disk is told of and survived, except at the very end, where the work woul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from cpixelcnn.config import RunConfig
-from cpixelcnn.device import PrecisionChoice
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.progress import Progress
 from cpixelcnn.report.curves import save_curves
 from cpixelcnn.runs import checkpoint_paths
 from cpixelcnn.storage import write_json
 from cpixelcnn.training.checkpoint import Trainee, point_links, save_checkpoint
-from cpixelcnn.training.environment import describe_environment, record_environment
+from cpixelcnn.training.environment import Environment, record_environment
 from cpixelcnn.training.listener import TrainingListener
 from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.training.validation import draw_samples
@@ -37,20 +33,17 @@ class RunWriter:
     def __init__(self, run: Path, config: RunConfig, trainee: Trainee, listener: TrainingListener) -> None:
         self.run, self.config, self.trainee, self.listener = run, config, trainee, listener
 
-    def open(
-        self, checkpoint: Path | None, device: torch.device, precision: PrecisionChoice, command: Sequence[str]
-    ) -> None:
+    def open(self, checkpoint: Path | None, environment: Environment) -> None:
         """Write what is known before the first step; the links follow the checkpoint that is gone on from.
 
         Raises:
             ConfigError: the directory cannot be written to.
         """
-        at = self.trainee.progression
         if checkpoint is not None:
-            point_links(self.run, at, checkpoint)
+            point_links(self.run, self.trainee.progression, checkpoint)
         try:
             write_json(self.run / "config.json", self.config.to_json())
-            record_environment(self.run, describe_environment(device, precision, at.images_seen, command))
+            record_environment(self.run, environment)
         except OSError as error:
             raise ConfigError(
                 f"{self.run} cannot be written to ({error.strerror}); make room, or choose another directory with --out"

@@ -7,6 +7,7 @@ step are left there, to be read when it is convenient (`figures`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from cpixelcnn.config import RunConfig
 from cpixelcnn.seeds import derive_seed
 from cpixelcnn.training.checkpoint import Trainee
+from cpixelcnn.training.compilation import CompiledNetwork
 from cpixelcnn.training.feeding import Feed
 from cpixelcnn.training.objective import Objective
 from cpixelcnn.training.optimiser import decay_weights, decayed_parameters
@@ -43,7 +45,14 @@ class TrainingStep:
     ) -> None:
         self.options, self.trainee = config.train, trainee
         self.feed, self.objective, self.parallel, self.agreement = feed, objective, parallel, agreement
+        self.network = parallel.network
         self.decayed = decayed_parameters(trainee.model)
+
+    def compile(self, warn: Callable[[str], None]) -> None:
+        """Compile the network for the parts of a full batch; `warn` is told where that fails."""
+        mine, _ = self.parallel.share(self.options.batch_size)
+        largest_part = -(-(mine.stop - mine.start) // self.options.accumulate)
+        self.network = CompiledNetwork(self.parallel.network, largest_part, warn)
 
     def __call__(self, indices: Tensor, first: int, step: int, lr: float) -> Tensor:
         """One step of Adam on one batch.
@@ -78,7 +87,7 @@ class TrainingStep:
         for count, part in enumerate(parts, 1):
             with self.parallel.exchanging(last=count == len(parts)):
                 batch = self.feed.batch(part, number)
-                loss = self.objective(self.parallel.network, batch, first, len(indices))
+                loss = self.objective(self.network, batch, first, len(indices))
                 (weight * loss.total).backward()  # type: ignore[no-untyped-call]
             bits_per_dim += weight * loss.bits_per_dim.detach()
             number += len(part)
