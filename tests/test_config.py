@@ -149,6 +149,7 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (TrainConfig, "beta2", -0.1),
         (TrainConfig, "ema_decay", 1.0),
         (TrainConfig, "precision", "float16"),
+        (TrainConfig, "compile", "yes"),
         (TrainConfig, "schedule", "linear"),
         (TrainConfig, "lr_final", 1.5),
         (TrainConfig, "lr_final", math.nan),

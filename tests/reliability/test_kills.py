@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,47 +23,61 @@ def newest_step(run: Path) -> int:
 
 
 A_FEW = (0.0, 0.03, 0.07, 0.12)  # an epoch takes about so long, and half of it is saving
-MANY = tuple(random.Random(0).uniform(0.0, 0.2) for _ in range(25))
 
 
-@pytest.mark.parametrize(
-    "delays", [A_FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(900)])], ids=["4", "25"]
-)
-def test_killed_again_and_again(
-    delays: tuple[float, ...],
-    start: Callable[..., subprocess.Popen[bytes]],
-    cli: Callable[..., Any],
-    training: list[object],
-    tmp_path: Path,
-) -> None:
-    run = tmp_path / "run"
-    for delay in delays:
-        before = newest_step(run)
-        process = start(*training, "--epochs", 10_000, "--out", run, "--resume", "auto", stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while newest_step(run) <= before:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        time.sleep(delay)
-        process.kill()
-        _, errors = process.communicate()
-        assert b"warning" not in errors, errors
-        found = find_checkpoint(run)
-        assert found is not None
-        assert found.warnings == ()
-        assert found.manifest["step"] > before
-        assert find_model(run).warnings == ()
+def test_killed_again_and_again(train_killed_at: Callable[..., None], training: list[object]) -> None:
+    train_killed_at(A_FEW, training)
 
-    epochs = newest_step(run) // 3 + 1
-    outcome = cli(*training, "--epochs", epochs, "--out", run, "--resume", "auto")
-    assert outcome.code == 0, outcome.err
-    assert cli(*training, "--epochs", epochs, "--out", tmp_path / "whole").code == 0
-    for name in ("model.safetensors", "ema.safetensors"):
-        parts, whole = (load_weights(path / "last" / name)[1] for path in (run, tmp_path / "whole"))
-        assert all(bool((parts[key] == whole[key]).all()) for key in whole)
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(1, epochs + 1))
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_preset_tiny_killed_25_times(train_killed_at: Callable[..., None]) -> None:
+    """The model and the options of the preset, on fewer images so that an epoch takes seconds."""
+    images = ["--train-size", 64, "--eval-images", 4, "--save-interval", 1]
+    delays = random.Random(0)
+    kills = [delays.choice([delays.uniform(0.0, 0.3), delays.uniform(0.0, 3.0)]) for _ in range(25)]
+    train_killed_at(kills, ["train", "--preset", "tiny", *images, "--precision", "float32", "--device", "cpu"])
+
+
+@pytest.fixture
+def train_killed_at(
+    start: Callable[..., subprocess.Popen[bytes]], cli: Callable[..., Any], tmp_path: Path
+) -> Callable[..., None]:
+    """Trains; kills so many seconds after each new checkpoint and goes on; compares with the uninterrupted training."""
+
+    def train_killed_at(delays: Sequence[float], training: list[object]) -> None:
+        run = tmp_path / "run"
+        for delay in delays:
+            before = newest_step(run)
+            process = start(*training, "--epochs", 10_000, "--out", run, "--resume", "auto", stdout=subprocess.DEVNULL)
+            deadline = time.monotonic() + 60
+            while newest_step(run) <= before:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            time.sleep(delay)
+            process.kill()
+            _, errors = process.communicate()
+            assert b"warning" not in errors, errors
+            found = find_checkpoint(run)
+            assert found is not None
+            assert found.warnings == ()
+            assert found.manifest["step"] > before
+            assert find_model(run).warnings == ()
+
+        last = find_checkpoint(run)
+        assert last is not None
+        epochs = int(last.manifest["epoch"]) + 1
+        outcome = cli(*training, "--epochs", epochs, "--out", run, "--resume", "auto")
+        assert outcome.code == 0, outcome.err
+        assert cli(*training, "--epochs", epochs, "--out", tmp_path / "whole").code == 0
+        for name in ("model.safetensors", "ema.safetensors"):
+            parts, whole = (load_weights(path / "last" / name)[1] for path in (run, tmp_path / "whole"))
+            assert all(bool((parts[key] == whole[key]).all()) for key in whole)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in lines] == list(range(1, epochs + 1))
+
+    return train_killed_at
 
 
 @pytest.mark.parametrize("text", ["", '{"epoch": 1', "[]\n", '{"epoch": 1, "unknown": 2}\n'])

@@ -17,10 +17,12 @@ import torch
 
 import cpixelcnn
 from cpixelcnn.device import PrecisionChoice
+from cpixelcnn.training.compilation import CompilationChoice
 from cpixelcnn.training.environment import cpu_name, describe_environment, record_environment, source_commit
 
 CPU = torch.device("cpu")
 PRECISION = PrecisionChoice("float32", "as asked")
+COMPILATION = CompilationChoice(False, "auto: a CPU")
 
 
 def git(directory: Path, *arguments: str) -> str:
@@ -30,13 +32,15 @@ def git(directory: Path, *arguments: str) -> str:
 
 
 def test_what_is_recorded() -> None:
-    found = describe_environment(CPU, PRECISION, 40, ["/home/somebody/bin/cpixelcnn", "train", "--lr", "1"])
+    command = ["/home/somebody/bin/cpixelcnn", "train", "--lr", "1"]
+    found = describe_environment(CPU, PRECISION, COMPILATION, 40, command)
     assert found.command == ["cpixelcnn", "train", "--lr", "1"]
     assert found.images_seen == 40
     assert (found.cpixelcnn, found.torch) == (cpixelcnn.__version__, torch.__version__)
     assert found.python == platform.python_version()
     assert (found.device, found.device_name, found.processes) == ("cpu", found.cpu, 1)
     assert (found.precision, found.precision_reason) == ("float32", "as asked")
+    assert (found.compiled, found.compiled_reason) == (False, "auto: a CPU")
     assert found.cores >= 1
     assert found.threads == torch.get_num_threads()
     assert found.cpu
@@ -47,7 +51,7 @@ def test_what_is_recorded() -> None:
 def test_nothing_that_names_the_machine_or_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "secret-9a8b7c")
     monkeypatch.setattr(platform, "node", lambda: pytest.fail("the host name was asked for"))
-    text = json.dumps(asdict(describe_environment(CPU, PRECISION)))
+    text = json.dumps(asdict(describe_environment(CPU, PRECISION, COMPILATION)))
     assert "secret-9a8b7c" not in text
     assert str(Path.home()) + "/" not in text
     assert f"/{getpass.getuser()}/" not in text
@@ -55,7 +59,7 @@ def test_nothing_that_names_the_machine_or_its_user(monkeypatch: pytest.MonkeyPa
 
 def test_each_call_is_appended(tmp_path: Path) -> None:
     for images_seen in (0, 20):
-        record_environment(tmp_path, describe_environment(CPU, PRECISION, images_seen))
+        record_environment(tmp_path, describe_environment(CPU, PRECISION, COMPILATION, images_seen))
     calls = json.loads((tmp_path / "environment.json").read_text())
     assert [call["images_seen"] for call in calls] == [0, 20]
 
@@ -63,7 +67,7 @@ def test_each_call_is_appended(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", '{"a": 1}', "\xff"])
 def test_a_damaged_record_is_begun_anew(tmp_path: Path, content: str) -> None:
     (tmp_path / "environment.json").write_bytes(content.encode("latin-1"))
-    record_environment(tmp_path, describe_environment(CPU, PRECISION))
+    record_environment(tmp_path, describe_environment(CPU, PRECISION, COMPILATION))
     assert len(json.loads((tmp_path / "environment.json").read_text())) == 1
 
 
