@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cpixelcnn.model.conditioning import FiLM
 from cpixelcnn.model.gated_residual import ConcatELU, GatedResidual
+from cpixelcnn.model.weight_norm import weight_norm
 
 _SMALLEST_VARIANCE = 1e-6  # below it a channel counts as constant over the initialising batch, and has no scale to set
 
@@ -59,13 +60,9 @@ class WeightNormConv(nn.Module):
         self.g = nn.Parameter(torch.ones(out_channels))
         self.b = nn.Parameter(torch.zeros(out_channels))
 
-    def weight(self) -> Tensor:
-        """The weight that the convolution uses, g * v / ||v||, in the layout of torch's functional convolutions."""
-        if self.transposed:
-            norm: Tensor = torch.linalg.vector_norm(self.v, dim=(0, 2, 3), keepdim=True)
-            return self.v * (self.g[None, :, None, None] / norm)
-        norm = torch.linalg.vector_norm(self.v, dim=(1, 2, 3), keepdim=True)
-        return self.v * (self.g[:, None, None, None] / norm)
+    def weight(self, scale: float = 1.0) -> Tensor:
+        """The weight that the convolution uses, g * v / ||v||, times `scale`; laid out for torch's own convolutions."""
+        return weight_norm(self.v, self.g, axis=1 if self.transposed else 0, scale=scale)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.initialising:
@@ -286,7 +283,7 @@ class GatedResidualBlock(nn.Module):
             for skip, *halves in zip(skips, positive, negative, strict=True):
                 pairs += [skip.activated, torch.cat(halves, dim=1).to(precision)]
         keep = self.dropout.keep(x.activated)
-        weight_out = self.conv_out.weight() if keep is None else self.conv_out.weight() * self.dropout.scale
+        weight_out = self.conv_out.weight(1.0 if keep is None else self.dropout.scale)
         y: Tensor = GatedResidual.apply(
             x.x,
             x.activated,
