@@ -187,6 +187,7 @@ class _Training:
                     self._step(indices)
                     self.agreement.check()
                 self.figures.land()
+                self.agreement.check()
 
                 # What the moving average is worth now.
                 validate = (at.epoch + 1) % config.eval_interval == 0 or at.epoch + 1 == config.epochs
