@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from cpixelcnn.model.convolution import NO_PADDING, Padding, convolution_gradients, padded
+from cpixelcnn.model.convolution import NO_PADDING, Padding, convolution_gradients, padded, without_padding
 
 KINDS: dict[str, tuple[tuple[int, int], Padding]] = {
     "2 x 3": ((2, 3), (1, 1, 1, 0)),
@@ -28,11 +28,10 @@ KINDS: dict[str, tuple[tuple[int, int], Padding]] = {
 def of_the_library(
     gradient: torch.Tensor, inputs: torch.Tensor, weight: torch.Tensor, padding: Padding
 ) -> tuple[torch.Tensor, ...]:
-    left, right, top, bottom = padding
     dx, dweight, dbias = torch.ops.aten.convolution_backward(
         gradient, inputs, weight, [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
     )
-    return dx[:, :, top : dx.shape[2] - bottom, left : dx.shape[3] - right], dweight, dbias
+    return without_padding(dx, padding), dweight, dbias
 
 
 def seconds(make: Callable[..., object], *arguments: object) -> float:

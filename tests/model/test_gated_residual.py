@@ -85,7 +85,7 @@ def test_concat_elu_of_extreme_numbers(value: float) -> None:
 
 def test_keeps_little_more_than_half_of_what_its_definition_keeps() -> None:
     block = make_block(DownRightShiftedConv, 2, True, 0.5)
-    x, *skips, embedding = make_inputs(2, (16, 16), torch.channels_last)
+    x, *skips, embedding = make_inputs(2, (32, 32), torch.channels_last)
     kept: dict[int, int] = {}
 
     def remember(tensor: Tensor) -> Tensor:

@@ -38,6 +38,12 @@ def padded(x: Tensor, padding: Padding, factor: Tensor | None = None) -> Tensor:
     return result
 
 
+def without_padding(x: Tensor, padding: Padding) -> Tensor:
+    """The inside of x, a view of it."""
+    left, right, top, bottom = padding
+    return x[:, :, top : x.shape[2] - bottom, left : x.shape[3] - right]
+
+
 def layout(x: Tensor) -> torch.memory_format:
     """How the elements of x (N, C, H, W) lie in memory."""
     return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
@@ -57,12 +63,11 @@ def convolution_gradients(
     """
     if gradient.device.type == "cpu" and gradient.dtype in (torch.float32, torch.float64):
         return _gradients_by_products(gradient, inputs, weight, padding, factor)
-    left, right, top, bottom = padding
     gradient = gradient if factor is None else gradient * factor
     dx, dweight, dbias = torch.ops.aten.convolution_backward(
         gradient, inputs, weight, [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
     )
-    return dx[:, :, top : dx.shape[2] - bottom, left : dx.shape[3] - right], dweight, dbias
+    return without_padding(dx, padding), dweight, dbias
 
 
 def _gradients_by_products(

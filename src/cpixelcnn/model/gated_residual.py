@@ -5,8 +5,8 @@
     y = x + a * sigmoid(b),    [a, b] = gamma * o + beta
 
 Built from torch's own operations, each of them would keep its operands: padded copies, concatenations, masked and
-modulated activations. Kept here are e and e_s (once for all that use them), concat_elu(h), the dropout mask (a byte an
-element) and o. The gradient is the chain rule, written out.
+modulated activations. Kept here are e and e_s (once for all that use them), the input of conv_out, the dropout mask (a
+byte an element) and o. The gradient is the chain rule, written out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cpixelcnn.model.convolution import NO_PADDING, Padding, convolution_gradients, layout, padded
+from cpixelcnn.model.convolution import NO_PADDING, Padding, convolution_gradients, layout, padded, without_padding
 
 
 class ConcatELU(torch.autograd.Function):
@@ -68,33 +68,34 @@ class GatedResidual(torch.autograd.Function):
         h = F.conv2d(padded(activated, padding), weight_in, bias_in)
         for activated_skip, weight_skip in zip(skips[::2], skips[1::2], strict=True):
             h += F.conv2d(activated_skip, weight_skip)
-        hidden = _concat_elu(h)
-        o = F.conv2d(padded(hidden, padding, keep), weight_out, bias_out)
-        ctx.save_for_backward(activated, weight_in, weight_out, gamma, beta, keep, hidden, o, *skips)
+        inputs_out = padded(_concat_elu(h), padding, keep)
+        o = F.conv2d(inputs_out, weight_out, bias_out)
+        ctx.save_for_backward(activated, weight_in, weight_out, gamma, beta, keep, inputs_out, o, *skips)
         ctx.padding = padding
-        a, b = _halves(_modulated(o, gamma, beta))
-        return torch.addcmul(x, a, b.sigmoid_())
+        a, gate = _value_and_gate(_modulated(o, gamma, beta))
+        return torch.addcmul(x, a, gate)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        activated, weight_in, weight_out, gamma, beta, keep, hidden, o, *skips = ctx.saved_tensors
+        activated, weight_in, weight_out, gamma, beta, keep, inputs_out, o, *skips = ctx.saved_tensors
         # y = x + a * sigmoid(b)
-        a, b = _halves(_modulated(o, gamma, beta))
-        gate = b.sigmoid_()
-        da = dy * gate
-        do = torch.cat([da, torch.addcmul(da, da, gate, value=-1.0).mul_(a)], dim=1)
+        a, gate = _value_and_gate(_modulated(o, gamma, beta))
+        do = torch.empty_like(o)
+        da, db = do.chunk(2, dim=1)
+        torch.mul(dy, gate, out=da)
+        torch.mul(torch.addcmul(da, da, gate, value=-1.0), a, out=db)
         # [a, b] = gamma * o + beta
         dgamma = dbeta = None
         if gamma is not None:
             dgamma, dbeta = (do * o).sum((2, 3), keepdim=True), do.sum((2, 3), keepdim=True)
         # o = conv_out(dropout(concat_elu(h)))
-        inputs = padded(hidden, ctx.padding, keep)
-        dinputs, dweight_out, dbias_out = convolution_gradients(do, inputs, weight_out, ctx.padding, gamma)
-        dh = _concat_elu_backward(dinputs if keep is None else dinputs * keep, hidden)
+        dropped, dweight_out, dbias_out = convolution_gradients(do, inputs_out, weight_out, ctx.padding, gamma)
+        # Where dropout left a zero in the place of an activation, the gradient is zero too.
+        dh = _concat_elu_backward(dropped if keep is None else dropped * keep, without_padding(inputs_out, ctx.padding))
         # h = conv_in(e) + sum_s nin_s(e_s)
-        inputs = padded(activated, ctx.padding)
-        dactivated, dweight_in, dbias_in = convolution_gradients(dh, inputs, weight_in, ctx.padding)
+        inputs_in = padded(activated, ctx.padding)
+        dactivated, dweight_in, dbias_in = convolution_gradients(dh, inputs_in, weight_in, ctx.padding)
         dskips: list[Tensor | None] = []
         for activated_skip, weight_skip in zip(skips[::2], skips[1::2], strict=True):
             dskips += convolution_gradients(dh, activated_skip, weight_skip, NO_PADDING)[:2]
@@ -114,16 +115,19 @@ def _concat_elu(x: Tensor) -> Tensor:
 def _concat_elu_backward(gradient: Tensor, activated: Tensor) -> Tensor:
     """The gradient of x, from that of concat_elu(x) and concat_elu(x) itself."""
     both = torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, True, activated)
-    positive, negative = _halves(both)
-    return positive.sub_(negative)
+    positive, negative = both.chunk(2, dim=1)
+    x_gradient: Tensor = positive - negative
+    return x_gradient
 
 
 def _modulated(o: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
-    """gamma * o + beta; in bfloat16 on a CPU the two operations are faster than one `addcmul`."""
-    return o if gamma is None or beta is None else (gamma * o).add_(beta)
+    """gamma * o + beta; in bfloat16 on a CPU two operations are faster than one."""
+    if gamma is None or beta is None:
+        return o
+    return (gamma * o).add_(beta) if o.dtype == torch.bfloat16 else torch.addcmul(beta, gamma, o)
 
 
-def _halves(o: Tensor) -> tuple[Tensor, Tensor]:
-    """Both halves of the channels, each as a tensor of its own: what follows is several times faster on them."""
+def _value_and_gate(o: Tensor) -> tuple[Tensor, Tensor]:
+    """a (a view) and sigmoid(b) of [a, b]; on a copy of its own the function is several times faster than on a view."""
     a, b = o.chunk(2, dim=1)
-    return a.clone(memory_format=layout(o)), b.clone(memory_format=layout(o))
+    return a, b.clone(memory_format=layout(o)).sigmoid_()
