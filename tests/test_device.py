@@ -68,6 +68,17 @@ def test_auto_precision_follows_the_hardware(machine: pytest.MonkeyPatch, native
     assert choose_precision("auto", torch.device("cpu")).name == "float32"
 
 
+@pytest.mark.parametrize(
+    ("name", "amx", "expected"),
+    [("AMD EPYC 9R14", False, "bfloat16"), ("Intel Xeon", False, "float32"), ("Intel Xeon", True, "bfloat16")],
+)
+def test_auto_precision_takes_vector_bfloat16_where_it_is_fast(
+    machine: pytest.MonkeyPatch, name: str, amx: bool, expected: str
+) -> None:
+    machine.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name, "avx512_bf16": True, "amx_bf16": amx})
+    assert choose_precision("auto", torch.device("cpu")).name == expected
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_precision_as_asked(name: str) -> None:
     choice = choose_precision(name, torch.device("cpu"))
