@@ -45,7 +45,7 @@ class TrainingStep:
     ) -> None:
         self.options, self.trainee = config.train, trainee
         self.feed, self.objective, self.parallel, self.agreement = feed, objective, parallel, agreement
-        self.network = parallel.network
+        self.network = parallel.network.train()
         self.decayed = decayed_parameters(trainee.model)
 
     def compile(self, warn: Callable[[str], None]) -> None:
@@ -80,7 +80,6 @@ class TrainingStep:
         mine, weight = self.parallel.share(len(indices))
         number = first + mine.start
         torch.manual_seed(derive_seed(options.seed, "dropout", number))
-        trainee.model.train()
         trainee.optimiser.zero_grad()
         bits_per_dim = torch.zeros((), device=self.objective.device)
         parts = indices[mine].chunk(options.accumulate)
