@@ -3,7 +3,7 @@
     python benchmarks/convolution.py [--nr-filters 108] [--batch-size 16] [--rounds 7]
 
 The shapes are those of the gated residual blocks at the three resolutions of a 32 x 32 image. Both get the same padded
-inputs and make the gradients of input, weight and bias; reported is the time of each (median of the rounds, in turn),
+inputs and make the gradients of input and weight; reported is the time of each (median of the rounds, in turn),
 and the ratio.
 """
 
@@ -28,10 +28,10 @@ KINDS: dict[str, tuple[tuple[int, int], Padding]] = {
 def of_the_library(
     gradient: torch.Tensor, inputs: torch.Tensor, weight: torch.Tensor, padding: Padding
 ) -> tuple[torch.Tensor, ...]:
-    dx, dweight, dbias = torch.ops.aten.convolution_backward(
-        gradient, inputs, weight, [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
+    dx, dweight, _ = torch.ops.aten.convolution_backward(
+        gradient, inputs, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, False]
     )
-    return without_padding(dx, padding), dweight, dbias
+    return without_padding(dx, padding), dweight
 
 
 def seconds(make: Callable[..., object], *arguments: object) -> float:

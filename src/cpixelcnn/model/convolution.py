@@ -20,7 +20,10 @@ NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 def padded(x: Tensor, padding: Padding, factor: Tensor | None = None) -> Tensor:
-    """x (N, C, H, W), times `factor` (of a shape that broadcasts) where there is one, with zeros around it."""
+    """x (N, C, H, W), times `factor` (of a shape that broadcasts) where there is one, with zeros around it.
+
+    Autograd does not see it: it is for use within an autograd function.
+    """
     n, channels, height, width = x.shape
     left, right, top, bottom = padding
     size = (n, channels, top + height + bottom, left + width + right)
@@ -51,8 +54,8 @@ def layout(x: Tensor) -> torch.memory_format:
 
 def convolution_gradients(
     gradient: Tensor, inputs: Tensor, weight: Tensor, padding: Padding, factor: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input without its padding, of the weight and of the bias; the convolution has stride 1.
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the input without its padding and of the weight; the convolution has stride 1.
 
     Args:
         gradient: of the output, (N, F, H, W), but for `factor`.
@@ -64,15 +67,15 @@ def convolution_gradients(
     if gradient.device.type == "cpu" and gradient.dtype in (torch.float32, torch.float64):
         return _gradients_by_products(gradient, inputs, weight, padding, factor)
     gradient = gradient if factor is None else gradient * factor
-    dx, dweight, dbias = torch.ops.aten.convolution_backward(
-        gradient, inputs, weight, [weight.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
+    dx, dweight, _ = torch.ops.aten.convolution_backward(
+        gradient, inputs, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, True, False]
     )
-    return without_padding(dx, padding), dweight, dbias
+    return without_padding(dx, padding), dweight
 
 
 def _gradients_by_products(
     gradient: Tensor, inputs: Tensor, weight: Tensor, padding: Padding, factor: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     n, nr_outputs, height, width = gradient.shape
     nr_inputs, (rows, columns) = weight.shape[1], weight.shape[2:]
     left, right, top, bottom = padding
@@ -87,8 +90,8 @@ def _gradients_by_products(
     # of a row to the next one, it meets a zero of g.
     pitch = width + columns - 1
     first, length = bottom * pitch + right, (height - 1) * pitch + width
-    g_pixels = g.permute(0, 2, 3, 1).reshape(n, -1, nr_outputs)[:, first : first + length].transpose(1, 2)
-    x_pixels = inputs.permute(0, 2, 3, 1).reshape(n, -1, nr_inputs)
+    g_pixels = g.permute(0, 2, 3, 1).flatten(1, 2)[:, first : first + length].transpose(1, 2)
+    x_pixels = inputs.permute(0, 2, 3, 1).flatten(1, 2)
     dweight = weight.new_empty(nr_outputs, rows, columns, nr_inputs)
     of_each_image = weight.new_empty(n, nr_outputs, nr_inputs)
     for row in range(rows):
@@ -96,4 +99,4 @@ def _gradients_by_products(
             offset = row * pitch + column
             torch.bmm(g_pixels, x_pixels[:, offset : offset + length], out=of_each_image)
             torch.sum(of_each_image, 0, out=dweight[:, row, column])
-    return dx, dweight.permute(0, 3, 1, 2), g.sum((0, 2, 3))
+    return dx, dweight.permute(0, 3, 1, 2)

@@ -86,19 +86,22 @@ class GatedResidual(torch.autograd.Function):
         torch.mul(dy, gate, out=da)
         torch.mul(torch.addcmul(da, da, gate, value=-1.0), a, out=db)
         # [a, b] = gamma * o + beta
-        dgamma = dbeta = None
+        sums, dgamma, dbeta = do.sum((2, 3), keepdim=True), None, None
         if gamma is not None:
-            dgamma, dbeta = (do * o).sum((2, 3), keepdim=True), do.sum((2, 3), keepdim=True)
+            dgamma, dbeta = (do * o).sum((2, 3), keepdim=True), sums
+            sums = gamma * sums
+        dbias_out = sums.sum((0, 2, 3))
         # o = conv_out(dropout(concat_elu(h)))
-        dropped, dweight_out, dbias_out = convolution_gradients(do, inputs_out, weight_out, ctx.padding, gamma)
+        dropped, dweight_out = convolution_gradients(do, inputs_out, weight_out, ctx.padding, gamma)
         # Where dropout left a zero in the place of an activation, the gradient is zero too.
         dh = _concat_elu_backward(dropped if keep is None else dropped * keep, without_padding(inputs_out, ctx.padding))
         # h = conv_in(e) + sum_s nin_s(e_s)
         inputs_in = padded(activated, ctx.padding)
-        dactivated, dweight_in, dbias_in = convolution_gradients(dh, inputs_in, weight_in, ctx.padding)
+        dactivated, dweight_in = convolution_gradients(dh, inputs_in, weight_in, ctx.padding)
+        dbias_in = dh.sum((0, 2, 3))
         dskips: list[Tensor | None] = []
         for activated_skip, weight_skip in zip(skips[::2], skips[1::2], strict=True):
-            dskips += convolution_gradients(dh, activated_skip, weight_skip, NO_PADDING)[:2]
+            dskips += convolution_gradients(dh, activated_skip, weight_skip, NO_PADDING)
         return dy, dactivated, dweight_in, dbias_in, dweight_out, dbias_out, dgamma, dbeta, None, None, *dskips
 
 

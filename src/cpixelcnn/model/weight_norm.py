@@ -18,8 +18,7 @@ from torch.autograd.function import once_differentiable
 def weight_norm(v: Tensor, g: Tensor, axis: int = 0, scale: float = 1.0) -> Tensor:
     """scale * g * v / ||v||  of a convolution's v, the output channels of which lie along `axis`; g (F,)."""
     if torch.compiler.is_compiling():  # which fuses what is written plainly
-        norm: Tensor = torch.linalg.vector_norm(v, dim=_others(axis), keepdim=True)
-        return v * ((scale * g).view_as(norm) / norm)
+        return v * _norm_and_factor(v, g, axis, scale)[1]
     weight: Tensor = _WeightNorm.apply(v, g, axis, scale)
     return weight
 
@@ -27,8 +26,7 @@ def weight_norm(v: Tensor, g: Tensor, axis: int = 0, scale: float = 1.0) -> Tens
 class _WeightNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, v: Tensor, g: Tensor, axis: int, scale: float) -> Tensor:
-        norm = torch.linalg.vector_norm(v, dim=_others(axis), keepdim=True)
-        factor: Tensor = (scale * g).view_as(norm) / norm
+        norm, factor = _norm_and_factor(v, g, axis, scale)
         ctx.save_for_backward(v, norm, factor)
         ctx.axis, ctx.scale = axis, scale
         return v * factor
@@ -40,6 +38,11 @@ class _WeightNorm(torch.autograd.Function):
         along = (dw * v).sum(_others(ctx.axis), keepdim=True) / norm
         dv = torch.addcmul(dw, v, along / norm, value=-1.0).mul_(factor)
         return dv, (ctx.scale * along).flatten(), None, None
+
+
+def _norm_and_factor(v: Tensor, g: Tensor, axis: int, scale: float) -> tuple[Tensor, Tensor]:
+    norm: Tensor = torch.linalg.vector_norm(v, dim=_others(axis), keepdim=True)
+    return norm, (scale * g).view_as(norm) / norm
 
 
 def _others(axis: int) -> tuple[int, ...]:
