@@ -12,15 +12,16 @@ import torch
 from cpixelcnn.training import host_memory
 from cpixelcnn.training.host_memory import freed_memory_kept
 
+MMAP_THRESHOLD = -3  # mallopt(3)
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 
 
 def faults_of_a_second_tensor() -> int:
-    """Pages that the system had to bring for a tensor of 4,096 pages, after one like it was freed."""
+    """Pages that the system had to bring for a tensor of 16,384 pages, after one like it was freed."""
     for _ in range(3):
-        torch.ones(2**22)
+        torch.ones(2**24)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**22)
+    torch.ones(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
@@ -35,6 +36,22 @@ def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory.ctypes, "CDLL", lambda _: library)
     with freed_memory_kept():
         pass
+
+
+def test_an_old_version_gets_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, name: int, value: int) -> int:
+            calls.append((name, value))
+            return int(name != MMAP_THRESHOLD or value <= 2**25)
+
+        def malloc_trim(self, _: int) -> int:
+            return 1
+
+    monkeypatch.setattr(host_memory.ctypes, "CDLL", lambda _: Library())
+    with freed_memory_kept():
+        assert [value for name, value in calls if name == MMAP_THRESHOLD][-1] == 2**25
 
 
 @glibc

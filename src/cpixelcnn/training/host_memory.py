@@ -22,7 +22,8 @@ def freed_memory_kept() -> Iterator[None]:
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
         yield
         return
-    library.mallopt(_M_MMAP_THRESHOLD, 2**30)
+    # Old versions refuse more than their own largest; with none at all they would stay where they are now.
+    library.mallopt(_M_MMAP_THRESHOLD, 2**30) or library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP)
     library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
