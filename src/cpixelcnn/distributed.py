@@ -114,16 +114,6 @@ class Processes:
         first = int(key)
         return (-1, 0) if first == _NO_FAILURE else ((first >> 8) & 0xFFFFFF, first & 0xFF)
 
-    def mean(self, *numbers: float) -> tuple[float, ...]:
-        """The mean over the processes of each number, the same for all of them; not finite where one of them is not."""
-        if self.alone:
-            return numbers
-        import torch.distributed
-
-        total = torch.tensor(numbers, dtype=torch.float64)
-        torch.distributed.all_reduce(total)
-        return tuple((total / self.count).tolist())
-
     def from_leader(self, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """What the leader, and it alone, makes; for all. An error of its is an end for all, as in `together`."""
         if self.alone:
