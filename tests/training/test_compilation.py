@@ -88,12 +88,26 @@ def compiled_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize(("accumulate", "expected"), [(1, [8, 8]), (2, [4, 4, 4, 4]), (3, [3, 3, 3, 3])])
-def test_full_batches_alone_go_through_it(
-    fit: Fit, tmp_path: Path, compiled_sizes: list[int], accumulate: int, expected: list[int]
+@pytest.mark.parametrize(
+    ("options", "trial", "expected"),
+    [
+        ({}, [8], [8, 8]),
+        ({"accumulate": 2}, [4], [4, 4, 4, 4]),
+        ({"accumulate": 3}, [3], [3, 3, 3, 3]),
+        ({"discriminative_weight": 1.0}, [6, 2, 2], [6, 2, 2, 6, 2, 2]),  # one wrong class
+    ],
+)
+def test_the_sizes_of_full_batches_go_through_it(
+    fit: Fit,
+    tmp_path: Path,
+    compiled_sizes: list[int],
+    options: dict[str, Any],
+    trial: list[int],
+    expected: list[int],
 ) -> None:
-    fit(tmp_path / "run", epochs=1, compile="on", accumulate=accumulate)  # batches of 8, 8 and 4
-    assert compiled_sizes == expected
+    fit(tmp_path / "run", epochs=1, compile="on", **options)  # batches of 8, 8 and 4
+    assert compiled_sizes[: len(trial)] == trial
+    assert [size for size in compiled_sizes[len(trial) :] if size in expected] == expected
     call = json.loads((tmp_path / "run" / "environment.json").read_text())[-1]
     assert (call["compiled"], call["compiled_reason"]) == (True, "as asked")
 
@@ -104,33 +118,39 @@ def test_off_is_off(fit: Fit, tmp_path: Path, compiled_sizes: list[int]) -> None
     assert json.loads((tmp_path / "run" / "environment.json").read_text())[-1]["compiled"] is False
 
 
+def fail_to_compile(*_: Any) -> Any:
+    raise RuntimeError("no working C++ compiler\nand a long story")
+
+
+def only_forward(graph: Any, inputs: list[Tensor]) -> Any:
+    """Compiles forward passes, but no backward ones: a backend for torch.compile."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    return aot_autograd(fw_compiler=lambda graph, _: graph.forward, bw_compiler=fail_to_compile)(graph, inputs)
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning")
+@pytest.mark.parametrize("where", ["forward", "backward"])
 def test_where_it_fails_the_training_goes_on_without_and_says_so(
-    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Callable[[Path], dict[str, Any]]
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Callable[[Path], dict[str, Any]], where: str
 ) -> None:
-    calls = []
-
-    def broken(*arguments: Any) -> Any:
-        calls.append(arguments)
-        raise RuntimeError("no working C++ compiler\nand a long story")
-
-    monkeypatch.setattr(compilation.torch, "compile", lambda *_, **__: broken)
+    original = torch.compile
+    backend = fail_to_compile if where == "forward" else only_forward
+    monkeypatch.setattr(compilation.torch, "compile", lambda network, **_: original(network, backend=backend))
     recorder = fit(tmp_path / "run", epochs=1, compile="on")
     message = "torch.compile failed (no working C++ compiler); training goes on without it"
     assert recorder.warnings == [message]
-    assert len(calls) == 1
     fit(tmp_path / "plain", epochs=1)
     one, other = state(tmp_path / "run"), state(tmp_path / "plain")
     assert all(torch.equal(one[name], other[name]) for name in one if isinstance(one[name], Tensor))
 
 
-def test_lack_of_memory_is_no_failure_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
-    def starved(*_: Any) -> Any:
+def test_lack_of_memory_is_no_failure_to_compile() -> None:
+    def starved() -> None:
         raise torch.OutOfMemoryError("too large")
 
-    monkeypatch.setattr(compilation.torch, "compile", lambda *_, **__: starved)
-    network = CompiledNetwork(torch.nn.Identity(), 2, pytest.fail)
     with pytest.raises(torch.OutOfMemoryError):
-        network(torch.zeros(2), torch.zeros(2))
+        CompiledNetwork(torch.nn.Identity()).learn_from(starved, pytest.fail)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.data.image_set import ImageSet
 from cpixelcnn.errors import CpixelcnnError
 from cpixelcnn.runs import checkpoint_paths, verify_checkpoint
-from cpixelcnn.training import run_writer
+from cpixelcnn.training import preparation, run_writer
 from cpixelcnn.training.metrics_log import MetricsLog
 
 Fit = Callable[..., Any]
@@ -42,6 +42,17 @@ def test_interrupted_equals_uninterrupted(
     assert differences(state(whole), state(parts)) == []
     assert rows(whole) == rows(parts)
     assert (whole / "samples/epoch-0003.png").read_bytes() == (parts / "samples/epoch-0003.png").read_bytes()
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_gone_on_from(
+    fit: Fit, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam is fused on CPU and CUDA, not on MPS."""
+    with monkeypatch.context() as on_mps:
+        on_mps.setattr(preparation, "make_optimiser", lambda model, _: torch.optim.Adam(model.parameters()))
+        fit(tmp_path / "run", stop_after_step=4)
+    fit(tmp_path / "run", resume=True)
+    assert [row["bad_steps"] for row in rows(tmp_path / "run")] == [0, 0, 0]
 
 
 EVERYTHING = {

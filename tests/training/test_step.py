@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cpixelcnn.config import RunConfig
 from cpixelcnn.data.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
+from cpixelcnn.training import preparation
 from cpixelcnn.training.feeding import Feed
 from cpixelcnn.training.objective import Objective
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork
@@ -56,9 +57,15 @@ def test_nothing_is_read_from_the_device(make_step: Callable[..., TrainingStep],
         float(figures[0][0])  # it would notice
 
 
-def test_an_unsound_gradient_changes_nothing_and_a_sound_one_does(make_step: Callable[..., TrainingStep]) -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_unsound_gradient_changes_nothing_and_a_sound_one_does(
+    make_step: Callable[..., TrainingStep], fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not fused:  # as on MPS
+        monkeypatch.setattr(preparation, "make_optimiser", lambda model, _: torch.optim.Adam(model.parameters()))
     step = make_step(weight_decay=0.1)
     trainee = step.trainee
+    assert bool(trainee.optimiser.defaults["fused"]) == fused
     step(torch.arange(8), 0, 0, 1e-3)
 
     def state() -> list[torch.Tensor]:

@@ -12,8 +12,9 @@ from cpixelcnn.model.network import PixelCNN
 
 def make_optimiser(model: PixelCNN, options: TrainConfig) -> torch.optim.Adam:
     """Adam over all parameters in a single group, whatever is decayed: its state fits any checkpoint of the model."""
-    # Fused: one pass over each weight instead of a dozen, and a step that is skipped on the device.
-    return torch.optim.Adam(model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=True)
+    # Fused: one pass over each weight instead of a dozen, and a step that is skipped on the device; MPS ignores that.
+    fused = model.device.type in ("cpu", "cuda")
+    return torch.optim.Adam(model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=fused)
 
 
 def decayed_parameters(model: PixelCNN) -> list[Tensor]:

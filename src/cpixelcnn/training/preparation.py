@@ -51,7 +51,9 @@ def prepare(
     if checkpoint is not None:
         restore(checkpoint, trainee)
         for group in optimiser.param_groups:
-            group["betas"] = (options.beta1, options.beta2)  # may change when a run goes on
+            # These may change when a run goes on.
+            group["betas"] = (options.beta1, options.beta2)
+            group["fused"] = optimiser.defaults["fused"]
     return trainee
 
 

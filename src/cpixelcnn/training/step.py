@@ -49,10 +49,20 @@ class TrainingStep:
         self.decayed = decayed_parameters(trainee.model)
 
     def compile(self, warn: Callable[[str], None]) -> None:
-        """Compile the network for the parts of a full batch; `warn` is told where that fails."""
-        mine, _ = self.parallel.share(self.options.batch_size)
-        largest_part = -(-(mine.stop - mine.start) // self.options.accumulate)
-        self.network = CompiledNetwork(self.parallel.network, largest_part, warn)
+        """Compile the network for the parts of a full batch; where that fails, `warn` is told and it stays as it is."""
+        nr_images = min(self.options.batch_size, len(self.feed.images))
+        mine, _ = self.parallel.share(nr_images)
+        first_part = torch.arange(nr_images)[mine].chunk(self.options.accumulate)[0].to(self.feed.images.device)
+        network = CompiledNetwork(self.parallel.network)
+
+        def try_out() -> None:
+            with self.parallel.exchanging(last=False):
+                batch = self.feed.batch(first_part, 0)
+                self.objective(network, batch, 0, nr_images).total.backward()  # type: ignore[no-untyped-call]
+
+        if network.learn_from(try_out, warn):
+            self.network = network
+        self.trainee.optimiser.zero_grad()
 
     def __call__(self, indices: Tensor, first: int, step: int, lr: float) -> Tensor:
         """One step of Adam on one batch.
@@ -65,7 +75,7 @@ class TrainingStep:
 
         Returns:
             On the device: bits/dim and the norm of their gradient, and what the processes tell each other. Where one
-            of the two is not finite, no weight was changed.
+            of the two is not finite, no weight was changed (and the moving average took the same weights in again).
         """
         bits_per_dim = self._gradient(indices, first)
         longest = self.options.clip_grad_norm or math.inf
@@ -93,12 +103,15 @@ class TrainingStep:
         return bits_per_dim
 
     def _update(self, sound: Tensor, step: int, lr: float) -> None:
-        """Adam's step where the gradient is `sound` (a bool on the device), and the moving average's."""
+        """Adam's step where the gradient is `sound` (a bool on the device), and in any case the moving average's."""
         optimiser = self.trainee.optimiser
         for group in optimiser.param_groups:
             group["lr"] = lr
         if self.options.weight_decay:
             decay_weights(self.decayed, sound * (lr * self.options.weight_decay))
-        optimiser.found_inf = 1.0 - sound.float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler skips a step
-        optimiser.step()
+        if optimiser.defaults["fused"]:
+            optimiser.found_inf = 1.0 - sound.float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler skips it
+            optimiser.step()
+        elif sound:
+            optimiser.step()
         self.trainee.ema.update(self.trainee.model, step + 1)
