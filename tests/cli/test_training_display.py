@@ -46,7 +46,7 @@ def _usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def step(number: int, bits_per_dim: float = 4.0) -> StepRecord:
-    return StepRecord(number, 0, 10 * number, 20, 10 * number, 1e-3, bits_per_dim, 0.25)
+    return StepRecord(number, 0, 10, 10 * number, 20, 10 * number, 1e-3, bits_per_dim, 0.25)
 
 
 def train(out: io.StringIO, err: io.StringIO) -> TrainingDisplay:

@@ -50,6 +50,18 @@ def result(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return kept
 
 
+def test_a_chain_of_calls_without_time_comes_to_an_end(fit: Fit, result: dict[str, Any], tmp_path: Path) -> None:
+    """Each makes a step; where none is left of the epoch, the validation is its work."""
+    run = tmp_path / "run"
+    fit(run, epochs=2, max_minutes=1e-9)
+    calls = 1
+    while not result["result"].finished:
+        fit(run, epochs=2, max_minutes=1e-9, resume=True)
+        calls += 1
+        assert calls < 9
+    assert read_manifest(run / "last").epoch == 2
+
+
 def test_patience_ends_a_training(
     fit: Fit, accuracies: list[float], result: dict[str, Any], rows: Rows, tmp_path: Path
 ) -> None:

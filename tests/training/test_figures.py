@@ -24,19 +24,19 @@ Differences = Callable[[dict[str, Any], dict[str, Any]], list[str]]
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures arrive one step later, as from a GPU."""
     original = FiguresInFlight.__init__
-    monkeypatch.setattr(FiguresInFlight, "__init__", lambda self, device, hear: original(self, GPU, hear))
+    monkeypatch.setattr(FiguresInFlight, "__init__", lambda self, device: original(self, GPU))
 
 
 @pytest.mark.parametrize(("device", "behind"), [(CPU, 0), (GPU, 1)])
 def test_figures_are_heard_in_order(device: torch.device, behind: int) -> None:
     heard: list[tuple[str, list[float]]] = []
-    figures = FiguresInFlight[str](device, lambda what, numbers: heard.append((what, numbers)))
+    figures = FiguresInFlight[str](device)
     sent = [(name, [float(i), 0.5]) for i, name in enumerate("abc")]
     for i, (name, numbers) in enumerate(sent):
-        figures.send(name, torch.tensor(numbers))
+        heard += figures.send(name, torch.tensor(numbers))
         assert heard == sent[: i + 1 - behind]
-    figures.land()
-    figures.land()
+    heard += figures.land()
+    assert figures.land() == []
     assert heard == sent
 
 

@@ -7,7 +7,6 @@ wait for the end of it, and leave the device without work meanwhile; so it is re
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
@@ -17,31 +16,28 @@ T = TypeVar("T")
 
 
 class FiguresInFlight(Generic[T]):
-    """Passes figures on, in their order, when they have arrived: at once from a CPU, one step later from a GPU.
+    """Gives figures back in their order, when they have arrived: at once from a CPU, one step later from a GPU.
 
     Args:
         device: where the figures come from.
-        hear: called with what was sent along, and with the figures.
     """
 
-    def __init__(self, device: torch.device, hear: Callable[[T, list[float]], None]) -> None:
-        self.hear = hear
+    def __init__(self, device: torch.device) -> None:
         self.longest = 1 if device.type == "cuda" else 0
         self.flights: deque[tuple[T, _Copy]] = deque()
 
-    def send(self, what: T, figures: Tensor) -> None:
-        """Send figures (1-dimensional, on the device) off, and hear those that are due."""
+    def send(self, what: T, figures: Tensor) -> list[tuple[T, list[float]]]:
+        """Send figures (1-dimensional, on the device) off; returns those that are due, each with what went with it."""
         self.flights.append((what, _Copy(figures)))
-        self._hear(self.longest)
+        return self._arrived(self.longest)
 
-    def land(self) -> None:
-        """Hear all that is still on its way."""
-        self._hear(0)
+    def land(self) -> list[tuple[T, list[float]]]:
+        """All that is still on its way."""
+        return self._arrived(0)
 
-    def _hear(self, left: int) -> None:
-        while len(self.flights) > left:
-            what, copy = self.flights.popleft()
-            self.hear(what, copy.read())
+    def _arrived(self, left: int) -> list[tuple[T, list[float]]]:
+        due = [self.flights.popleft() for _ in range(len(self.flights) - left)]
+        return [(what, copy.read()) for what, copy in due]
 
 
 class _Copy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +37,13 @@ class StepRecord:
 
     step: int
     epoch: int
+    images: int
     images_in_epoch: int
     epoch_images: int
     images_seen: int
     lr: float
-    bits_per_dim: float = math.nan
-    grad_norm: float = math.nan
+    bits_per_dim: float
+    grad_norm: float
 
 
 class TrainingListener:

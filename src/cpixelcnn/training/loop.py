@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -126,6 +127,9 @@ def train(
         return training.run_to_end(command)
 
 
+_StepToHear = Callable[..., StepRecord]  # makes the record of a step when `bits_per_dim` and `grad_norm` are known
+
+
 class _Training:
     """One call of `train`: the loop, and the progression of the training on its clock."""
 
@@ -155,7 +159,7 @@ class _Training:
         self.objective = Objective(config, self.precision.name, device)
         self.writer = RunWriter(run, config, trainee, listener)
         self.budget = TimeBudget(config.train.max_minutes)
-        self.figures = FiguresInFlight(device, self._hear)
+        self.figures = FiguresInFlight[_StepToHear](device)
         self.bad_in_a_row = 0
         seen = trainee.progression.train_images
         if seen not in (0, len(train_set)):
@@ -168,8 +172,8 @@ class _Training:
     def run_to_end(self, command: Sequence[str]) -> TrainResult:
         config, at, listener, writer = self.options, self.trainee.progression, self.listener, self.writer
         by_leader = self.processes.from_leader
-        environment = describe_environment(self.device, self.precision, self.compilation, at.images_seen, command)
-        by_leader(writer.open, self.checkpoint, environment)
+        chosen = self.device, self.precision, self.compilation
+        by_leader(lambda: writer.open(self.checkpoint, describe_environment(*chosen, at.images_seen, command)))
         with self.processes.together():
             metrics = MetricsLog(self.run, at.epoch)
         self.processes.copy_from_leader([*self.trainee.model.parameters(), *self.trainee.ema.model.parameters()])
@@ -183,11 +187,13 @@ class _Training:
         try:
             while not self._finished():
                 # The steps of one epoch, or what is left of it.
-                for indices in self._batches():
+                batches = self._batches()
+                for indices in batches:
                     self._step(indices)
                     self.agreement.check()
-                self.figures.land()
-                self.agreement.check()
+                if batches:
+                    self._land()
+                    self.agreement.check()
 
                 # What the moving average is worth now.
                 validate = (at.epoch + 1) % config.eval_interval == 0 or at.epoch + 1 == config.epochs
@@ -203,11 +209,11 @@ class _Training:
                 if finished or (config.sample_interval and at.epoch % config.sample_interval == 0):
                     grid = by_leader(writer.draw_samples, self._progress("samples")) or grid
         except Interrupted as interruption:
-            self.figures.land()
+            self._land()
             by_leader(writer.save, self._finished())
             raise Interrupted(f"stopped {self._how_to_go_on()}", interruption.signal_number) from None
         except TimeSpent:
-            self.figures.land()
+            self._land()
             by_leader(writer.save, False)
             note = f"paused after {config.max_minutes:g} minutes, {self._how_to_go_on()}"
             return TrainResult(self.run, dict(at.best), grid, at.seconds, finished=False, note=note)
@@ -232,33 +238,53 @@ class _Training:
         return [batch for batch in torch.split(left, self.options.batch_size) if len(batch)]
 
     def _step(self, indices: Tensor) -> None:
-        """One step on one batch; what came of it is heard when its figures have arrived."""
+        """One step on one batch; hears what came of it, or of the one before, when the figures have arrived."""
         started = time.perf_counter()
         config, at, n = self.options, self.trainee.progression, len(self.train_set)
         at.lr = learning_rate(config, at.step, at.images_seen / (config.epochs * n))
         figures = self.take_step(indices, at.images_seen, at.step, at.lr)
         at.step += 1
         at.images_seen += len(indices)
-        in_epoch = at.images_seen - at.epoch * n
-        self.figures.send((StepRecord(at.step, at.epoch, in_epoch, n, at.images_seen, lr=at.lr), len(indices)), figures)
-        elapsed = time.perf_counter() - started
-        at.seconds += elapsed
-        at.epoch_seconds += elapsed
+        to_hear = partial(
+            StepRecord,
+            step=at.step,
+            epoch=at.epoch,
+            images=len(indices),
+            images_in_epoch=at.images_seen - at.epoch * n,
+            epoch_images=n,
+            images_seen=at.images_seen,
+            lr=at.lr,
+        )
+        arrived = self.figures.send(to_hear, figures)
+        self._clock(time.perf_counter() - started)
+        self._hear(arrived)
 
-    def _hear(self, step: tuple[StepRecord, int], figures: Sequence[float]) -> None:
-        """Take note of what came of a step, of which the record and the number of images are known."""
-        at, (record, images) = self.trainee.progression, step
-        bits, norm, *flags = figures
-        self.agreement.hear(flags)
-        if math.isfinite(bits) and math.isfinite(norm):
-            at.epoch_bits += bits * images
-            at.epoch_norm += norm * images
-            at.epoch_images += images
-            self.bad_in_a_row = 0
-        else:
-            with self.processes.together():
-                self._count_bad_step(record.step)
-        self.listener.on_step(replace(record, bits_per_dim=bits, grad_norm=norm))
+    def _land(self) -> None:
+        """Hear what came of the steps whose figures are still on their way."""
+        started = time.perf_counter()
+        arrived = self.figures.land()
+        self._clock(time.perf_counter() - started)
+        self._hear(arrived)
+
+    def _clock(self, seconds: float) -> None:
+        self.trainee.progression.seconds += seconds
+        self.trainee.progression.epoch_seconds += seconds
+
+    def _hear(self, arrived: list[tuple[_StepToHear, list[float]]]) -> None:
+        """Take note of what came of steps."""
+        at = self.trainee.progression
+        for to_hear, (bits, norm, *flags) in arrived:
+            self.agreement.hear(flags)
+            step = to_hear(bits_per_dim=bits, grad_norm=norm)
+            if math.isfinite(bits) and math.isfinite(norm):
+                at.epoch_bits += bits * step.images
+                at.epoch_norm += norm * step.images
+                at.epoch_images += step.images
+                self.bad_in_a_row = 0
+            else:
+                with self.processes.together():
+                    self._count_bad_step(step.step)
+            self.listener.on_step(step)
 
     def _count_bad_step(self, step: int) -> None:
         self.trainee.progression.bad_steps += 1
