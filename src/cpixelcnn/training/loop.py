@@ -180,9 +180,9 @@ class _Training:
         parallel = ParallelNetwork(self.trainee.model, self.processes)
         self.agreement = Agreement(self.processes, self.stop, self.budget, parallel.group)
         self.take_step = TrainingStep(self.config, self.trainee, self.feed, self.objective, parallel, self.agreement)
+        listener.on_start(self._start())
         if self.compilation.wanted:
             self.take_step.compile(listener.on_warning)
-        listener.on_start(self._start())
         grid = None
         try:
             while not self._finished():
