@@ -16,7 +16,7 @@ def freed_memory_kept() -> Iterator[None]:
     """While open, what tensors free stays with this process, for the next ones; does nothing but under glibc.
 
     glibc gives large blocks back to the system when they are freed and asks for them again a moment later, page by
-    page and cleared: a twelfth of a step of 1/40/5 or 5/108/10 in float32 (`benchmarks/training.py`).
+    page and cleared: up to a tenth of a step in float32.
     """
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
