@@ -46,7 +46,7 @@ class TrainingDisplay(TrainingListener):
             f"images     {start.train_images} for training, {start.validation_images} for validation"
         )
         if start.compiled:
-            console.tell(f"compiled   with torch.compile, for which it takes a minute or more ({start.compiled_reason})")
+            console.tell(f"compiled   with torch.compile, which takes a minute or more ({start.compiled_reason})")
         if start.processes > 1:
             smaller, larger = divmod(start.config.train.batch_size, start.processes)
             share = f"{smaller} or {smaller + 1}" if larger else str(smaller)

@@ -196,9 +196,10 @@ def right_shift(x: Tensor) -> Tensor:
 class ElementDropout(nn.Module):
     """Dropout of single elements (not of whole channels), scaled by 1 / (1 - p) while training; the identity otherwise.
 
-    On a CPU torch draws one 32-bit random word for each element and compares it, which makes a training step a fifth to
-    two fifths longer (benchmarks/dropout.py). Here eight elements share one 64-bit word where p is a multiple of 1 / 128, and four
-    otherwise, with p met to within 2^-16; and what compares is integer arithmetic, many elements at a time.
+    On a CPU torch draws one 32-bit random word for each element and compares it, which makes a training step a fifth
+    to two fifths longer (benchmarks/dropout.py). Here eight elements share one 64-bit word where p is a multiple of
+    1 / 128, and four otherwise, with p met to within 2^-16; and what compares is integer arithmetic, many elements at a
+    time.
     """
 
     def __init__(self, p: float) -> None:
