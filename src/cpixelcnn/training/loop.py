@@ -9,10 +9,9 @@ Of several processes each runs this loop and takes its share of every batch (`pa
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -25,14 +24,13 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.data.image_set import ImageSet, balanced_subset
 from cpixelcnn.device import choose_precision
 from cpixelcnn.distributed import ALONE, Processes
-from cpixelcnn.errors import ConfigError, DataError, Interrupted, NonFiniteError
+from cpixelcnn.errors import ConfigError, DataError, Interrupted
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs import checkpoint_paths
 from cpixelcnn.training.checkpoint import Trainee, locked
 from cpixelcnn.training.compilation import choose_compilation
 from cpixelcnn.training.environment import describe_environment
 from cpixelcnn.training.feeding import Feed
-from cpixelcnn.training.figures import FiguresInFlight
 from cpixelcnn.training.host_memory import freed_memory_kept
 from cpixelcnn.training.listener import StepRecord, TrainingListener, TrainingStart
 from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
@@ -44,6 +42,7 @@ from cpixelcnn.training.run_writer import RunWriter
 from cpixelcnn.training.schedule import learning_rate
 from cpixelcnn.training.signals import StopRequest
 from cpixelcnn.training.step import TrainingStep
+from cpixelcnn.training.tally import StepTally
 from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
 from cpixelcnn.training.validation import is_better, validation_figures
 from cpixelcnn.training.warm_start import initial_weights
@@ -127,9 +126,6 @@ def train(
         return training.run_to_end(command)
 
 
-_StepToHear = Callable[..., StepRecord]  # makes the record of a step when `bits_per_dim` and `grad_norm` are known
-
-
 class _Training:
     """One call of `train`: the loop, and the progression of the training on its clock."""
 
@@ -159,8 +155,6 @@ class _Training:
         self.objective = Objective(config, self.precision.name, device)
         self.writer = RunWriter(run, config, trainee, listener)
         self.budget = TimeBudget(config.train.max_minutes)
-        self.figures = FiguresInFlight[_StepToHear](device)
-        self.bad_in_a_row = 0
         seen = trainee.progression.train_images
         if seen not in (0, len(train_set)):
             raise DataError(
@@ -180,6 +174,9 @@ class _Training:
         parallel = ParallelNetwork(self.trainee.model, self.processes)
         self.agreement = Agreement(self.processes, self.stop, self.budget, parallel.group)
         self.take_step = TrainingStep(self.config, self.trainee, self.feed, self.objective, parallel, self.agreement)
+        self.tally = StepTally(
+            self.run, config.max_bad_steps, at, self.device, self.agreement, self.processes, listener
+        )
         listener.on_start(self._start())
         if self.compilation.wanted:
             self.take_step.compile(listener.on_warning)
@@ -192,7 +189,7 @@ class _Training:
                     self._step(indices)
                     self.agreement.check()
                 if batches:
-                    self._land()
+                    self.tally.land()
                     self.agreement.check()
 
                 # What the moving average is worth now.
@@ -209,11 +206,11 @@ class _Training:
                 if finished or (config.sample_interval and at.epoch % config.sample_interval == 0):
                     grid = by_leader(writer.draw_samples, self._progress("samples")) or grid
         except Interrupted as interruption:
-            self._land()
+            self.tally.land()
             by_leader(writer.save, self._finished())
             raise Interrupted(f"stopped {self._how_to_go_on()}", interruption.signal_number) from None
         except TimeSpent:
-            self._land()
+            self.tally.land()
             by_leader(writer.save, False)
             note = f"paused after {config.max_minutes:g} minutes, {self._how_to_go_on()}"
             return TrainResult(self.run, dict(at.best), grid, at.seconds, finished=False, note=note)
@@ -238,14 +235,14 @@ class _Training:
         return [batch for batch in torch.split(left, self.options.batch_size) if len(batch)]
 
     def _step(self, indices: Tensor) -> None:
-        """One step on one batch; hears what came of it, or of the one before, when the figures have arrived."""
+        """One step on one batch, with its place on the clock and its learning rate."""
         started = time.perf_counter()
         config, at, n = self.options, self.trainee.progression, len(self.train_set)
         at.lr = learning_rate(config, at.step, at.images_seen / (config.epochs * n))
         figures = self.take_step(indices, at.images_seen, at.step, at.lr)
         at.step += 1
         at.images_seen += len(indices)
-        to_hear = partial(
+        record = partial(
             StepRecord,
             step=at.step,
             epoch=at.epoch,
@@ -255,46 +252,7 @@ class _Training:
             images_seen=at.images_seen,
             lr=at.lr,
         )
-        arrived = self.figures.send(to_hear, figures)
-        self._clock(time.perf_counter() - started)
-        self._hear(arrived)
-
-    def _land(self) -> None:
-        """Hear what came of the steps whose figures are still on their way."""
-        started = time.perf_counter()
-        arrived = self.figures.land()
-        self._clock(time.perf_counter() - started)
-        self._hear(arrived)
-
-    def _clock(self, seconds: float) -> None:
-        self.trainee.progression.seconds += seconds
-        self.trainee.progression.epoch_seconds += seconds
-
-    def _hear(self, arrived: list[tuple[_StepToHear, list[float]]]) -> None:
-        """Take note of what came of steps."""
-        at = self.trainee.progression
-        for to_hear, (bits, norm, *flags) in arrived:
-            self.agreement.hear(flags)
-            step = to_hear(bits_per_dim=bits, grad_norm=norm)
-            if math.isfinite(bits) and math.isfinite(norm):
-                at.epoch_bits += bits * step.images
-                at.epoch_norm += norm * step.images
-                at.epoch_images += step.images
-                self.bad_in_a_row = 0
-            else:
-                with self.processes.together():
-                    self._count_bad_step(step.step)
-            self.listener.on_step(step)
-
-    def _count_bad_step(self, step: int) -> None:
-        self.trainee.progression.bad_steps += 1
-        self.bad_in_a_row += 1
-        self.listener.on_warning(f"step {step}: loss or gradient is not finite; the step was skipped")
-        if self.bad_in_a_row >= self.options.max_bad_steps:
-            raise NonFiniteError(
-                f"loss or gradient were not finite for {self.bad_in_a_row} steps in a row; the last checkpoint in "
-                f"{self.run} is sound: go on from it with a smaller --lr"
-            )
+        self.tally.add(record, figures, started)
 
     def _close_epoch(self, validate: bool) -> tuple[EpochRecord, bool]:
         """Validate, and make the record of the epoch that has just ended; whether it is the best so far."""
