@@ -190,6 +190,13 @@ def test_agrees_with_the_definition(channels: int, data: st.DataObject) -> None:
         assert log_prob < math.log(1e-4) + 1e-7
 
 
+def test_channels_depend_on_each_other_in_the_precision_of_the_parameters() -> None:
+    parameters = torch.tensor([0.0, 0.0, 0.40625, 0.0, 0.0, -6.0, 0.0, 1.0, 0.0, 0.0]).double()
+    values = (128, 180, 0)
+    log_prob = DiscretizedLogisticMixture(parameters[None, :, None, None], 3).log_prob(pixel(*values))
+    assert float(log_prob) == pytest.approx(math.log(brute_force(parameters, values)), abs=1e-9)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_likelihood_of_an_image_is_that_of_its_pixels(channels: int) -> None:
     """Parameters of one pixel do not reach another, in whichever layout."""

@@ -107,7 +107,7 @@ class DiscretizedLogisticMixture:
         log p(x_c = v | x_<c) = logsumexp_k [ log p(k | x_<c) + log P_k(v | x_<c) ]; images is uint8 (N, C, H, W).
         """
         posterior = F.log_softmax(self.log_weights + self._component_log_prob(images, channel), dim=1)
-        mean = self.conditional_mean(channel, to_unit_interval(images).to(self.means.dtype))
+        mean = self.conditional_mean(channel, on_grid(images.to(self.means.dtype)))
         inverse_scale = self.inverse_scales[:, channel]
         values = torch.arange(NR_VALUES, device=images.device, dtype=torch.uint8)
         # All values at once would need 256 K numbers a pixel: as many as fit into a few megabytes.
@@ -152,7 +152,7 @@ class DiscretizedLogisticMixture:
 
     def _component_log_prob(self, images: Tensor, channels: int) -> Tensor | float:
         """Log-probability (N, K, H, W) under each component of the first `channels` channels; 0 of none."""
-        x = to_unit_interval(images).to(self.means.dtype)
+        x = on_grid(images.to(self.means.dtype))
         total: Tensor | float = 0.0
         for channel in range(channels):
             mean, inverse_scale = self.conditional_mean(channel, x), self.inverse_scales[:, channel]
