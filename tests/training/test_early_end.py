@@ -59,7 +59,7 @@ def test_a_chain_of_calls_without_time_comes_to_an_end(fit: Fit, result: dict[st
         fit(run, epochs=2, max_minutes=1e-9, resume=True)
         calls += 1
         assert calls < 9
-    assert read_manifest(run / "last").epoch == 2
+    assert read_manifest(run / "last")["epoch"] == 2
 
 
 def test_patience_ends_a_training(
