@@ -23,7 +23,8 @@ def freed_memory_kept() -> Iterator[None]:
         yield
         return
     # Old versions refuse more than their own largest; with none at all they would stay where they are now.
-    library.mallopt(_M_MMAP_THRESHOLD, 2**30) or library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP)
+    if not library.mallopt(_M_MMAP_THRESHOLD, 2**30):
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP)
     library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
