@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from cpixelcnn.model.convolution import NO_PADDING, Padding, convolution_gradients, padded, without_padding
+from cpixelcnn.model.fused.convolution import NO_PADDING, Padding, convolution_gradients, padded, without_padding
 
 KINDS: dict[str, tuple[tuple[int, int], Padding]] = {
     "2 x 3": ((2, 3), (1, 1, 1, 0)),

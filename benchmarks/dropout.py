@@ -16,7 +16,7 @@ import torch
 from cpixelcnn import ModelConfig, PixelCNN
 from cpixelcnn.device import choose_precision, network_precision
 from cpixelcnn.model.layers import ElementDropout
-from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
+from cpixelcnn.model.mixture import DiscretizedLogisticMixture, scale_pixels
 
 
 class TorchDropout(ElementDropout):
@@ -30,7 +30,7 @@ def step_seconds(model: PixelCNN, images: torch.Tensor, labels: torch.Tensor, pr
     """Seconds of one forward and backward pass."""
     started = time.perf_counter()
     with network_precision(precision, images.device):
-        parameters = model(to_unit_interval(images), labels)
+        parameters = model(scale_pixels(images), labels)
     (-DiscretizedLogisticMixture(parameters, 3).log_prob(images).mean()).backward()
     return time.perf_counter() - started
 

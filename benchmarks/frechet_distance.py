@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 
-from cpixelcnn.metrics.frechet import GaussianStatistics, frechet_distance
+from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance
 
 
 def seconds(function: Callable[[], float], repeats: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import torch
 
 from cpixelcnn import DataConfig, DiscretizedLogisticMixture, ImageSet, ModelConfig, PixelCNN, bits_per_dim, load_split
 from cpixelcnn.device import network_precision
-from cpixelcnn.model.likelihood import to_unit_interval
+from cpixelcnn.model.mixture import scale_pixels
 from cpixelcnn.training.ema import ExponentialMovingAverage
 
 LR, EMA_DECAY, EVALUATED = 2e-3, 0.995, 200
@@ -37,7 +37,7 @@ def train(images: ImageSet, precision: str, arguments: argparse.Namespace) -> Pi
         x, labels = images.images[chosen], images.labels[chosen]
         optimiser.zero_grad()
         with network_precision(precision, x.device):
-            parameters = model(to_unit_interval(x), labels)
+            parameters = model(scale_pixels(x), labels)
         log_prob = DiscretizedLogisticMixture(parameters, config.image_channels).log_prob(x)
         (-log_prob.sum() / (len(x) * config.nr_dimensions * math.log(2))).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -27,10 +27,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cpixelcnn import ModelConfig, PixelCNN, sample
-from cpixelcnn.inference.naive import NaivePredictor
-from cpixelcnn.inference.rules import MixtureRule, Temperature
-from cpixelcnn.inference.sampling_options import SamplingOptions
-from cpixelcnn.model.likelihood import to_unit_interval
+from cpixelcnn.model.mixture import scale_pixels
+from cpixelcnn.sampling.naive import NaivePredictor
+from cpixelcnn.sampling.options import SamplingOptions
+from cpixelcnn.sampling.pixel_rules import MixtureSampler, Temperature
 
 SIZE = 32
 PIXELS = SIZE * SIZE
@@ -79,7 +79,7 @@ def seconds_of(work: Callable[[], object], repeats: int, device: str) -> float:
 
 def measure_forward(task: Task) -> float:
     model = make_model(task)
-    x = to_unit_interval(torch.randint(0, 256, (task.batch_size, 3, SIZE, SIZE), dtype=torch.uint8)).to(task.device)
+    x = scale_pixels(torch.randint(0, 256, (task.batch_size, 3, SIZE, SIZE), dtype=torch.uint8)).to(task.device)
     labels = (torch.arange(task.batch_size) % 4).to(task.device)
     with torch.inference_mode():
         return seconds_of(lambda: model(x, labels), task.repeats, task.device)
@@ -96,13 +96,13 @@ def measure_incremental(task: Task) -> float:
 @torch.inference_mode()
 def measure_naive(task: Task) -> float:
     model = make_model(task)
-    predictor, rule = NaivePredictor(model, task.batch_size), MixtureRule(3, Temperature())
+    predictor, rule = NaivePredictor(model, task.batch_size), MixtureSampler(3, Temperature())
     predictor.begin((torch.arange(task.batch_size) % 4).to(task.device))
     predictor.load_row(SIZE // 2)
     noise = torch.rand(task.batch_size, 4, device=task.device)
 
     def step() -> None:
-        predictor.place(7, to_unit_interval(rule.choose([predictor.parameters(7)], noise)))
+        predictor.place(7, scale_pixels(rule.choose([predictor.parameters(7)], noise)))
 
     return seconds_of(step, NAIVE_STEPS, task.device) * PIXELS
 

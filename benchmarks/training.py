@@ -93,13 +93,12 @@ def our_step(task: Task, images: torch.Tensor) -> Callable[[], torch.Tensor]:
     """The step of this package's training loop."""
     from cpixelcnn import DataConfig, ImageSet, ModelConfig, RunConfig, TrainConfig
     from cpixelcnn.distributed import ALONE
-    from cpixelcnn.training.feeding import Feed
+    from cpixelcnn.training.batches import BatchSource
     from cpixelcnn.training.objective import Objective
     from cpixelcnn.training.parallel import Agreement, ParallelNetwork
     from cpixelcnn.training.preparation import prepare
-    from cpixelcnn.training.signals import StopRequest
     from cpixelcnn.training.step import TrainingStep
-    from cpixelcnn.training.time_budget import TimeBudget
+    from cpixelcnn.training.stopping import StopRequest, TimeBudget
 
     device, classes = torch.device(task.device), ("a", "b", "c", "d")
     nr_resnets, nr_filters, nr_logistic_mix = (int(number) for number in task.model.split("/"))
@@ -114,7 +113,7 @@ def our_step(task: Task, images: torch.Tensor) -> Callable[[], torch.Tensor]:
     )
     train_set = ImageSet(images.cpu(), torch.arange(len(images)) % len(classes), classes, "random", "train")
     trainee = prepare(config, train_set, device)
-    feed = Feed(train_set, config.train, device)
+    feed = BatchSource(train_set, config.train, device)
     objective = Objective(config, choose_precision(config.train.precision, device).name, device)
     parallel = ParallelNetwork(trainee.model, ALONE)
     agreement = Agreement(ALONE, StopRequest(), TimeBudget(0.0))

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import cpixelcnn
-from cpixelcnn.report.pictures import save_grid
+from cpixelcnn.plots.grids import save_grid
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import cpixelcnn
-from cpixelcnn.data.inputs import read_inputs
+from cpixelcnn.datasets.user_images import read_inputs
 
 
 def main(arguments: list[str] | None = None) -> None:

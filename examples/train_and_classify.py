@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 import cpixelcnn
-from cpixelcnn.data.image_set import balanced_subset
-from cpixelcnn.training.listener import TrainingListener
-from cpixelcnn.training.metrics_log import EpochRecord
+from cpixelcnn.datasets.image_set import balanced_subset
+from cpixelcnn.runs.metrics_log import EpochRecord
+from cpixelcnn.training.callbacks import TrainingListener
 
 
 class EpochPrinter(TrainingListener):

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cpixelcnn.config import ModelConfig
-from cpixelcnn.data.embedded import CLASSES, generate
+from cpixelcnn.datasets.drawings import CLASSES, generate
 from cpixelcnn.model.network import PixelCNN
 
 torch.set_num_threads(1)  # the tensors are so small that a second thread costs more than it saves

@@ -17,17 +17,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-    from cpixelcnn.data.image_set import ImageSet
-    from cpixelcnn.data.registry import load_split
+    from cpixelcnn.datasets.image_set import ImageSet
+    from cpixelcnn.datasets.registry import load_split
     from cpixelcnn.errors import CpixelcnnError
-    from cpixelcnn.inference.classification import Classification, classify
-    from cpixelcnn.inference.density import BitsPerDim, bits_per_dim
-    from cpixelcnn.inference.evaluation import Evaluation, evaluate
-    from cpixelcnn.inference.loading import load
-    from cpixelcnn.inference.sampling import Samples, sample
-    from cpixelcnn.inference.sampling_options import SamplingOptions
-    from cpixelcnn.model.likelihood import DiscretizedLogisticMixture
+    from cpixelcnn.evaluation.bits_per_dim import BitsPerDim, bits_per_dim
+    from cpixelcnn.evaluation.classify import Classification, classify
+    from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
+    from cpixelcnn.model.mixture import DiscretizedLogisticMixture
     from cpixelcnn.model.network import PixelCNN
+    from cpixelcnn.runs.load import load
+    from cpixelcnn.sampling.options import SamplingOptions
+    from cpixelcnn.sampling.sample import Samples, sample
     from cpixelcnn.training.loop import TrainResult, train
 
 _HOMES = {
@@ -35,20 +35,20 @@ _HOMES = {
     "ModelConfig": "config",
     "RunConfig": "config",
     "TrainConfig": "config",
-    "ImageSet": "data.image_set",
-    "load_split": "data.registry",
+    "ImageSet": "datasets.image_set",
+    "load_split": "datasets.registry",
     "CpixelcnnError": "errors",
-    "Classification": "inference.classification",
-    "classify": "inference.classification",
-    "BitsPerDim": "inference.density",
-    "bits_per_dim": "inference.density",
-    "Evaluation": "inference.evaluation",
-    "evaluate": "inference.evaluation",
-    "load": "inference.loading",
-    "Samples": "inference.sampling",
-    "sample": "inference.sampling",
-    "SamplingOptions": "inference.sampling_options",
-    "DiscretizedLogisticMixture": "model.likelihood",
+    "Classification": "evaluation.classify",
+    "classify": "evaluation.classify",
+    "BitsPerDim": "evaluation.bits_per_dim",
+    "bits_per_dim": "evaluation.bits_per_dim",
+    "Evaluation": "evaluation.evaluate",
+    "evaluate": "evaluation.evaluate",
+    "load": "runs.load",
+    "Samples": "sampling.sample",
+    "sample": "sampling.sample",
+    "SamplingOptions": "sampling.options",
+    "DiscretizedLogisticMixture": "model.mixture",
     "PixelCNN": "model.network",
     "TrainResult": "training.loop",
     "train": "training.loop",

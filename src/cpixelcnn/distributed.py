@@ -18,7 +18,7 @@ from cpixelcnn.errors import CpixelcnnError, Interrupted, OtherProcessError
 if TYPE_CHECKING:
     from torch import Tensor
 
-PATIENCE = timedelta(minutes=30)  # how long a process waits for another before it gives up
+TIMEOUT = timedelta(minutes=30)  # how long a process waits for another before it gives up
 _NO_FAILURE = 2**62
 
 T = TypeVar("T")
@@ -33,23 +33,23 @@ class Processes:
 
     Attributes:
         rank: its number, 0 for the one that writes what there is one of.
-        count: how many there are.
+        world_size: how many there are.
         local_rank: its number on this machine, which is the number of its GPU.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     local_rank: int = 0
 
     @property
-    def leader(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is process 0."""
         return self.rank == 0
 
     @property
     def alone(self) -> bool:
         """Whether there are no others."""
-        return self.count == 1
+        return self.world_size == 1
 
     def part(self, n: int) -> slice:
         """Where this process's share of n things lies: neighbours, as many as the others have to within one.
@@ -57,7 +57,7 @@ class Processes:
         >>> [Processes(rank, 3).part(8) for rank in range(3)]
         [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None)]
         """
-        smaller, larger = divmod(n, self.count)
+        smaller, larger = divmod(n, self.world_size)
         start = self.rank * smaller + min(self.rank, larger)
         return slice(start, start + smaller + (self.rank < larger))
 
@@ -69,7 +69,7 @@ class Processes:
         """
         return list(indices[self.part(len(indices))])
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when every process has come here."""
         if not self.alone:
             import torch.distributed
@@ -114,7 +114,7 @@ class Processes:
         first = int(key)
         return (-1, 0) if first == _NO_FAILURE else ((first >> 8) & 0xFFFFFF, first & 0xFF)
 
-    def from_leader(self, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    def broadcast(self, make: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """What the leader, and it alone, makes; for all. An error of its is an end for all, as in `together`."""
         if self.alone:
             return make(*arguments, **options)
@@ -122,19 +122,19 @@ class Processes:
 
         box: list[Any] = [None]
         with self.together():
-            if self.leader:
+            if self.is_main:
                 box[0] = make(*arguments, **options)
         torch.distributed.broadcast_object_list(box)
         made: T = box[0]
         return made
 
-    def everyone(self, mine: T) -> list[T]:
+    def all_gather(self, mine: T) -> list[T]:
         """What each process has, in the order of ranks."""
         if self.alone:
             return [mine]
         import torch.distributed
 
-        parts: list[Any] = [None] * self.count
+        parts: list[Any] = [None] * self.world_size
         torch.distributed.all_gather_object(parts, mine)
         return parts
 
@@ -144,9 +144,9 @@ class Processes:
             return rows
         import torch
 
-        return torch.cat(self.everyone(rows))
+        return torch.cat(self.all_gather(rows))
 
-    def copy_from_leader(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast_tensors(self, tensors: Sequence[Tensor]) -> None:
         """Overwrite these tensors, of one device and type, with the leader's."""
         if self.alone:
             return
@@ -163,7 +163,7 @@ ALONE = Processes()
 
 
 @contextmanager
-def joined_processes(patience: timedelta = PATIENCE) -> Iterator[Processes]:
+def joined_processes(patience: timedelta = TIMEOUT) -> Iterator[Processes]:
     """While open, this process is joined with the others that torchrun started (over gloo; none without torchrun).
 
     Raises:

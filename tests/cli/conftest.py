@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from cpixelcnn.cli import app, console
-from cpixelcnn.data.embedded import CLASSES, generate
+from cpixelcnn.datasets.drawings import CLASSES, generate
 
 Cli = Callable[..., "Outcome"]
 

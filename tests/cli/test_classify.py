@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from cpixelcnn.data.reading import read_images
-from cpixelcnn.inference.classification import classify
-from cpixelcnn.inference.loading import load
+from cpixelcnn.datasets.decoding import read_images
+from cpixelcnn.evaluation.classify import classify
+from cpixelcnn.runs.load import load
 
 Cli = Callable[..., Any]
 CLASSES = ["hamburger", "panda", "koala", "pizza"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cpixelcnn.cli import fid as command
-from cpixelcnn.data.sample_folder import read_samples
+from cpixelcnn.sampling.folder.reader import read_samples
 
 Cli = Callable[..., Any]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpixelcnn.data.sample_folder import read_samples
-from cpixelcnn.inference.loading import load
-from cpixelcnn.inference.raster import Raster
-from cpixelcnn.inference.sampling import sample
+from cpixelcnn.runs.load import load
+from cpixelcnn.sampling.ancestral import AncestralSampler
+from cpixelcnn.sampling.folder.reader import read_samples
+from cpixelcnn.sampling.sample import sample
 from cpixelcnn.storage import file_digest
 
 Cli = Callable[..., Any]
@@ -227,15 +227,15 @@ def test_completions_that_cannot_be(cli: Cli, run: Path, options: list[str], cod
 def test_an_interrupted_command_goes_on(cli: Cli, run: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["sample", "--model", run, "-k", 3, "-b", 4, "-o"]
     assert cli(*arguments, "whole").code == 0
-    draw_row, rows = Raster._run_row, iter(range(8 + 5))  # 8 rows of the first batch, 5 of the second
+    draw_row, rows = AncestralSampler._run_row, iter(range(8 + 5))  # 8 rows of the first batch, 5 of the second
 
-    def interrupted(self: Raster, *, kept: bool) -> None:
+    def interrupted(self: AncestralSampler, *, kept: bool) -> None:
         if next(rows, None) is None:
             raise KeyboardInterrupt
         draw_row(self, kept=kept)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Raster, "_run_row", interrupted)
+        patch.setattr(AncestralSampler, "_run_row", interrupted)
         outcome = cli(*arguments, "parts")
     assert outcome.code == 130
     assert "4 of 12 images are safe in parts" in outcome.err

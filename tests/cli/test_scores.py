@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from cpixelcnn.config import DataConfig
-from cpixelcnn.data.image_set import ImageSet
-from cpixelcnn.data.registry import load_split
-from cpixelcnn.data.sample_store import SampleRequest, SampleStore
-from cpixelcnn.inference.evaluation import Evaluation, evaluate
-from cpixelcnn.inference.loading import load
-from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.registry import load_split
+from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
+from cpixelcnn.runs.load import load
+from cpixelcnn.runs.weights import load_weights, save_weights
+from cpixelcnn.sampling.folder.store import SampleRequest, SampleStore
 
 Cli = Callable[..., Any]
 
@@ -313,7 +313,7 @@ def test_unknown_devices_list_the_known_ones(cli: Cli, run: Path) -> None:
 
 
 def test_without_any_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cpixelcnn import runs
+    from cpixelcnn.runs import layout as runs
 
     monkeypatch.setattr(runs, "shipped_models", dict)
     outcome = cli("bpd")

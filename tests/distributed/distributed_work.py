@@ -18,18 +18,18 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from cpixelcnn.data import registry
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets import registry
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import joined_processes
 from cpixelcnn.errors import DataError, Interrupted, OtherProcessError
-from cpixelcnn.inference.evaluation import Evaluation, evaluate
-from cpixelcnn.inference.sampling import Samples
+from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.runs.metrics_log import EpochRecord
+from cpixelcnn.sampling.sample import Samples
 from cpixelcnn.training import loop, objective, run_writer, validation
+from cpixelcnn.training.callbacks import StepRecord, TrainingListener
 from cpixelcnn.training.checkpoint import find_checkpoint
-from cpixelcnn.training.listener import StepRecord, TrainingListener
-from cpixelcnn.training.metrics_log import EpochRecord
-from cpixelcnn.training.signals import StopRequest
+from cpixelcnn.training.stopping import StopRequest
 
 torch.set_num_threads(1)
 
@@ -172,10 +172,10 @@ def exchanges() -> dict[str, Any]:
     with joined_processes() as processes:
         rank = processes.rank
         copied = torch.full((2, 2), float(rank)).t()
-        processes.copy_from_leader([copied])
+        processes.broadcast_tensors([copied])
         found: dict[str, Any] = {
-            "from leader": processes.from_leader(lambda: f"made by {rank}"),
-            "everyone": processes.everyone(f"process {rank}"),
+            "from leader": processes.broadcast(lambda: f"made by {rank}"),
+            "all_gather": processes.all_gather(f"process {rank}"),
             "gathered": processes.gather(torch.full((rank, 2), rank)),
             "copied": copied,
             "nobody fails": outcome({}),
@@ -185,7 +185,7 @@ def exchanges() -> dict[str, Any]:
             "a failure comes before a stop": outcome({0: Interrupted("stop", 15), 2: DataError("mine")}),
         }
         try:
-            processes.from_leader(fail)
+            processes.broadcast(fail)
         except Exception as error:
             found["the leader fails"] = describe(error)
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import distributed_work
 import pytest
 
-from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
+from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
 
 Start = Callable[..., Any]
 

@@ -31,10 +31,10 @@ def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.arange(3)
     with joined_processes() as processes:
         assert processes is ALONE
-        assert processes.leader
-        processes.wait()
-        assert processes.from_leader(max, [1, 2], key=lambda i: -i) == 1
-        assert processes.everyone("me") == ["me"]
+        assert processes.is_main
+        processes.barrier()
+        assert processes.broadcast(max, [1, 2], key=lambda i: -i) == 1
+        assert processes.all_gather("me") == ["me"]
         assert processes.gather(rows) is rows
         with pytest.raises(DataError), processes.together():
             raise DataError("mine")
@@ -55,7 +55,7 @@ def test_what_three_processes_tell_each_other(start: Callable[..., Any]) -> None
     for rank, member in enumerate(members):
         found = member.result
         assert found["from leader"] == "made by 0"
-        assert found["everyone"] == ["process 0", "process 1", "process 2"]
+        assert found["all_gather"] == ["process 0", "process 1", "process 2"]
         assert found["gathered"].tolist() == [[1, 1], [2, 2], [2, 2]]
         assert found["copied"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
         assert found["nobody fails"] == ""

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpixelcnn.inference.loading import load
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.model.weights import load_weights
+from cpixelcnn.runs.load import load
+from cpixelcnn.runs.weights import load_weights
 
 Results = Callable[..., list[Any]]
 CLOSE = {"rel": 2e-5, "abs": 1e-6}

@@ -64,7 +64,8 @@ def test_files_that_the_pages_name_exist() -> None:
     root = DOCS.parent
     for page in (*DOCS.glob("*.md"), root / "CONTRIBUTING.md"):
         for name in re.findall(
-            r"`((?:tests|docs|model|inference|data|training|cli)/[\w/.]+)`", page.read_text("utf-8")
+            r"`((?:tests|docs|model|datasets|runs|training|evaluation|sampling|fid|plots|cli)/[\w/.]+)`",
+            page.read_text("utf-8"),
         ):
             assert (root / name).exists() or (root / "src/cpixelcnn" / name).exists(), f"{page.name} names {name}"
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from cpixelcnn.data.embedded import CLASSES, draw
+from cpixelcnn.datasets.drawings import CLASSES, draw
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.model.weights import save_weights
+from cpixelcnn.runs.weights import save_weights
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SIZE = 8

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.device import exact_float32
-from cpixelcnn.inference.incremental.predictor import IncrementalPredictor
-from cpixelcnn.inference.raster import Raster
-from cpixelcnn.inference.sampling import _make_raster, draw_noise, sample
-from cpixelcnn.inference.sampling_options import SamplingOptions
-from cpixelcnn.model.likelihood import to_unit_interval
+from cpixelcnn.model.mixture import scale_pixels
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.sampling.ancestral import AncestralSampler
+from cpixelcnn.sampling.incremental.predictor import IncrementalPredictor
+from cpixelcnn.sampling.options import SamplingOptions
+from cpixelcnn.sampling.sample import _make_raster, draw_noise, sample
 
 RELATIVE_ERROR = 1e-4
 N = 4
@@ -100,7 +100,7 @@ def test_parameters_are_the_full_networks(
     model = make(**network)
     predictor = IncrementalPredictor(model, N)
     for batch, classes in enumerate([MIXED, ONE, MIXED]):
-        x, labels = to_unit_interval(make_images(model, N, seed=batch).to(model.device)), labels_of(model, classes)
+        x, labels = scale_pixels(make_images(model, N, seed=batch).to(model.device)), labels_of(model, classes)
         expected = model(x, labels)
         scale = expected.abs().amax(dim=1)
         predictor.begin(labels)
@@ -132,7 +132,9 @@ def test_images_are_those_of_the_cpu(network: dict[str, Any], make: Callable[...
 # --- Recorded rows --------------------------------------------------------------------------------------------------
 
 
-def rasters(model: PixelCNN, marginal: PixelCNN | None, how: dict[str, Any]) -> tuple[Raster, Raster]:
+def rasters(
+    model: PixelCNN, marginal: PixelCNN | None, how: dict[str, Any]
+) -> tuple[AncestralSampler, AncestralSampler]:
     """Two that make the same images; the first may record its rows, the second does not."""
     recorded, plain = (_make_raster(model, marginal, SamplingOptions(**how), N) for _ in range(2))
     assert (recorded.graphs is not None) == (model.device.type == "cuda")

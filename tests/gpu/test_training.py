@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from cpixelcnn.data.embedded import CLASSES, generate
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.drawings import CLASSES, generate
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.device import exact_float32
 from cpixelcnn.training import loop
-from cpixelcnn.training.listener import StepRecord, TrainingListener
+from cpixelcnn.training.callbacks import StepRecord, TrainingListener
 from cpixelcnn.training.step import TrainingStep
 
 CPU = torch.device("cpu")

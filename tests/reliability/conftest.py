@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from cpixelcnn.cli import app, console
-from cpixelcnn.inference.sampling import Samples
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.sampling.sample import Samples
 from cpixelcnn.training import validation as between_epochs
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cpixelcnn.model.weights import load_weights
-from cpixelcnn.runs import find_model
+from cpixelcnn.runs.layout import find_model
+from cpixelcnn.runs.weights import load_weights
 from cpixelcnn.training.checkpoint import find_checkpoint
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
+from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
 from cpixelcnn.training import checkpoint, loop, objective
 from cpixelcnn.training import validation as between_epochs
 from cpixelcnn.training.checkpoint import find_checkpoint
@@ -104,7 +104,7 @@ def test_a_second_ctrl_c_stops_at_once(
 def test_ctrl_c_outside_of_training_is_no_traceback(
     cli: Cli, training: list[object], during: Callable[..., None]
 ) -> None:
-    from cpixelcnn.inference import evaluation
+    from cpixelcnn.evaluation import evaluate as evaluation
 
     assert cli(*training, "--epochs", 1, "--out", "run").code == 0
     signal.signal(signal.SIGINT, signal.default_int_handler)

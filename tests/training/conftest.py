@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from cpixelcnn.data.image_set import UNLABELLED, ImageSet
+from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.errors import Interrupted
-from cpixelcnn.inference.sampling import Samples
-from cpixelcnn.model.weights import load_weights
+from cpixelcnn.runs.metrics_log import EpochRecord
+from cpixelcnn.runs.weights import load_weights
+from cpixelcnn.sampling.sample import Samples
 from cpixelcnn.training import loop
 from cpixelcnn.training import validation as between_epochs
+from cpixelcnn.training.callbacks import StepRecord, TrainingListener
 from cpixelcnn.training.checkpoint import find_checkpoint
-from cpixelcnn.training.listener import StepRecord, TrainingListener
-from cpixelcnn.training.metrics_log import EpochRecord
-from cpixelcnn.training.signals import StopRequest
+from cpixelcnn.training.stopping import StopRequest
 
 CLASSES = ("cat", "dog")
 CPU = torch.device("cpu")

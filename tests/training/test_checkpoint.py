@@ -15,21 +15,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cpixelcnn import runs
 from cpixelcnn.config import RunConfig
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError
-from cpixelcnn.model.weights import load_weights, save_weights
-from cpixelcnn.runs import checkpoint_paths, read_manifest, verify_checkpoint
+from cpixelcnn.runs import layout as runs
+from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
+from cpixelcnn.runs.weights import load_weights, save_weights
 from cpixelcnn.training import checkpoint as module
-from cpixelcnn.training.checkpoint import Trainee, find_checkpoint, locked, prune, restore, save_checkpoint
+from cpixelcnn.training.checkpoint import TrainState, find_checkpoint, locked, prune, restore, save_checkpoint
 from cpixelcnn.training.preparation import prepare
 
 FILES = ("config.json", "ema.safetensors", "model.safetensors", "trainer.pt")
 
 
 @pytest.fixture
-def trainee(config: Callable[..., RunConfig], train_set: ImageSet) -> Trainee:
+def trainee(config: Callable[..., RunConfig], train_set: ImageSet) -> TrainState:
     return prepare(config(), train_set, torch.device("cpu"))
 
 
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def save(run: Path, config: Callable[..., RunConfig], trainee: Trainee) -> Callable[..., Path]:
+def save(run: Path, config: Callable[..., RunConfig], trainee: TrainState) -> Callable[..., Path]:
     def save(step: int, *, best: bool = False, finished: bool = False) -> Path:
         trainee.progression.step = step
         trainee.progression.best_step = step if best else trainee.progression.best_step
@@ -220,7 +220,7 @@ def test_a_failing_rename_leaves_the_older_checkpoint(
 @pytest.mark.parametrize("again", [False, True], ids=["a new step", "the same step again"])
 @pytest.mark.parametrize("rename", range(6))
 def test_killed_at_any_rename(
-    save: Callable[..., Path], run: Path, trainee: Trainee, monkeypatch: pytest.MonkeyPatch, again: bool, rename: int
+    save: Callable[..., Path], run: Path, trainee: TrainState, monkeypatch: pytest.MonkeyPatch, again: bool, rename: int
 ) -> None:
     """A process that dies at once: unlike after an exception, nothing can be tidied up."""
     save(1, best=True)
@@ -281,7 +281,7 @@ def with_new_digests(checkpoint: Path) -> None:
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_poisoned_pickle_never_runs(save: Callable[..., Path], trainee: Trainee, tmp_path: Path) -> None:
+def test_a_poisoned_pickle_never_runs(save: Callable[..., Path], trainee: TrainState, tmp_path: Path) -> None:
     marker, saved = tmp_path / "marker", save(1)
     torch.save({"optimiser": Trap(marker), "progression": {}}, saved / "trainer.pt")
     with pytest.raises(CheckpointError, match="differs"):
@@ -304,7 +304,7 @@ def test_weights_of_another_architecture_are_refused(
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
 def test_names_of_wrapped_models_are_understood(
-    save: Callable[..., Path], trainee: Trainee, config: Callable[..., RunConfig], tmp_path: Path, prefix: str
+    save: Callable[..., Path], trainee: TrainState, config: Callable[..., RunConfig], tmp_path: Path, prefix: str
 ) -> None:
     plain = trainee.model.state_dict()
     save_weights(tmp_path / "saved", {prefix + name: tensor for name, tensor in plain.items()}, config())
@@ -317,7 +317,7 @@ def test_names_of_wrapped_models_are_understood(
 
 
 def test_newer_formats_are_refused_and_older_ones_load(
-    save: Callable[..., Path], run: Path, trainee: Trainee, config: Callable[..., RunConfig]
+    save: Callable[..., Path], run: Path, trainee: TrainState, config: Callable[..., RunConfig]
 ) -> None:
     saved = save(1)
     manifest = read_manifest(saved)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.data.image_set import ImageSet
-from cpixelcnn.runs import checkpoint_paths, find_model, read_manifest
+from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.runs.layout import checkpoint_paths, find_model, read_manifest
 from cpixelcnn.training import loop
-from cpixelcnn.training import time_budget as time_module
+from cpixelcnn.training import stopping as time_module
 from cpixelcnn.training.plan import Request, make_plan
-from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
+from cpixelcnn.training.stopping import TimeBudget, TimeSpent
 
 Fit = Callable[..., Any]
 Rows = Callable[[Path], list[dict[str, Any]]]

@@ -17,8 +17,8 @@ import torch
 
 import cpixelcnn
 from cpixelcnn.device import PrecisionChoice
+from cpixelcnn.runs.environment import cpu_name, describe_environment, record_environment, source_commit
 from cpixelcnn.training.compilation import CompilationChoice
-from cpixelcnn.training.environment import cpu_name, describe_environment, record_environment, source_commit
 
 CPU = torch.device("cpu")
 PRECISION = PrecisionChoice("float32", "as asked")

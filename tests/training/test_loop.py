@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import RunConfig, TrainConfig
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import ConfigError, DataError
-from cpixelcnn.inference.loading import load
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.runs import verify_checkpoint
+from cpixelcnn.runs.layout import verify_checkpoint
+from cpixelcnn.runs.load import load
+from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.training import validation as between_epochs
-from cpixelcnn.training.feeding import Feed
-from cpixelcnn.training.metrics_log import EpochRecord
+from cpixelcnn.training.batches import BatchSource
 from cpixelcnn.training.schedule import learning_rate
 from cpixelcnn.training.validation import is_better
 
@@ -34,14 +34,14 @@ CPU = torch.device("cpu")
 def fed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
     """The images and labels of every training step, as the network gets them."""
     batches: list[tuple[Tensor, Tensor]] = []
-    original = Feed.batch
+    original = BatchSource.batch
 
-    def spy(feed: Feed, indices: Tensor, first: int) -> Any:
+    def spy(feed: BatchSource, indices: Tensor, first: int) -> Any:
         batch = original(feed, indices, first)
         batches.append((batch.images, batch.labels))
         return batch
 
-    monkeypatch.setattr(Feed, "batch", spy)
+    monkeypatch.setattr(BatchSource, "batch", spy)
     return batches
 
 

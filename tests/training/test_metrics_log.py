@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cpixelcnn.errors import CheckpointError
+from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog, read_records
 from cpixelcnn.training import run_writer
-from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog, read_records
 
 
 def record(epoch: int, **figures: float) -> EpochRecord:

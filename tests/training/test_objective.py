@@ -14,9 +14,9 @@ from torch import Tensor
 from cpixelcnn.config import DataConfig, RunConfig, TrainConfig
 from cpixelcnn.device import network_precision
 from cpixelcnn.errors import ConfigError
-from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
+from cpixelcnn.model.mixture import DiscretizedLogisticMixture, scale_pixels
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.training.feeding import Batch
+from cpixelcnn.training.batches import Batch
 from cpixelcnn.training.objective import Objective, posterior_nll, wrong_classes
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_without_the_term_it_is_bits_per_dim_to_the_bit(make_model: Callable[...
     loss = make_objective(model, discriminative_classes=2, discriminative_share=1.0)(model, batch, 40, 8)
     torch.manual_seed(5)
     with network_precision("float32", CPU):
-        parameters = model(to_unit_interval(batch.images), batch.labels)
+        parameters = model(scale_pixels(batch.images), batch.labels)
     log_prob = DiscretizedLogisticMixture(parameters, 3).log_prob(batch.images)
     expected = -log_prob.sum() / (len(batch) * model.config.nr_dimensions * math.log(2))
     assert loss.total is loss.bits_per_dim

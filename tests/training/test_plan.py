@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cpixelcnn.config import ModelConfig
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError, CpixelcnnError
 from cpixelcnn.presets import PRESETS
-from cpixelcnn.runs import checkpoint_paths, read_manifest
+from cpixelcnn.runs.layout import checkpoint_paths, read_manifest
 from cpixelcnn.training.plan import Plan, Request, complete, make_plan
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpixelcnn.training.randomness import random_integers, random_words
+from cpixelcnn.randomness import random_integers, random_words
 
 MASK = 2**64 - 1
 

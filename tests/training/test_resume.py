@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CpixelcnnError
-from cpixelcnn.runs import checkpoint_paths, verify_checkpoint
+from cpixelcnn.runs.layout import checkpoint_paths, verify_checkpoint
+from cpixelcnn.runs.metrics_log import MetricsLog
 from cpixelcnn.training import preparation, run_writer
-from cpixelcnn.training.metrics_log import MetricsLog
 
 Fit = Callable[..., Any]
 Rows = Callable[[Path], list[dict[str, Any]]]

@@ -10,16 +10,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
 from cpixelcnn.training import preparation
-from cpixelcnn.training.feeding import Feed
+from cpixelcnn.training.batches import BatchSource
 from cpixelcnn.training.objective import Objective
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork
 from cpixelcnn.training.preparation import prepare
-from cpixelcnn.training.signals import StopRequest
 from cpixelcnn.training.step import TrainingStep
-from cpixelcnn.training.time_budget import TimeBudget
+from cpixelcnn.training.stopping import StopRequest, TimeBudget
 
 CPU = torch.device("cpu")
 aten = torch.ops.aten
@@ -41,7 +40,7 @@ def make_step(config: Callable[..., RunConfig], train_set: ImageSet) -> Callable
         trainee = prepare(run_config, train_set, CPU)
         parallel = ParallelNetwork(trainee.model, ALONE)
         agreement = Agreement(ALONE, StopRequest(), TimeBudget(0.0))
-        feed, objective = Feed(train_set, run_config.train, CPU), Objective(run_config, "float32", CPU)
+        feed, objective = BatchSource(train_set, run_config.train, CPU), Objective(run_config, "float32", CPU)
         return TrainingStep(run_config, trainee, feed, objective, parallel, agreement)
 
     return make

@@ -12,7 +12,7 @@ import pytest
 
 from cpixelcnn.errors import ConfigError
 from cpixelcnn.training import trackers
-from cpixelcnn.training.listener import Listeners, StepRecord, TrainingStart
+from cpixelcnn.training.callbacks import Listeners, StepRecord, TrainingStart
 from cpixelcnn.training.trackers import TensorBoardTracker, Tracker, WandbTracker
 
 Fit = Callable[..., Any]

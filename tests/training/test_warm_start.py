@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.runs.weights import load_weights, save_weights
 from cpixelcnn.training.plan import Request, make_plan
 from cpixelcnn.training.preparation import prepare
 from cpixelcnn.training.warm_start import initial_weights

@@ -97,9 +97,9 @@ def _failed(message: str, code: int) -> int:
     _last_error = message
     if code < 128:
         process = f"process {os.environ.get('RANK')}: " if console.silent else ""
-        console.complain(f"{process}error: {message}", style="red")
+        console.error(f"{process}error: {message}", style="red")
     else:
-        console.tell(message)
+        console.info(message)
     return code
 
 

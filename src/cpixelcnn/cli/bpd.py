@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import data_config, load_images, load_model, parse_prior, require_finite, shared_work
+from cpixelcnn.cli.setup import data_config, load_images, load_model, parse_prior, require_finite, shared_work
 
 
 def bpd(
@@ -24,7 +24,7 @@ def bpd(
 
     Under torchrun the images are divided among the processes.
     """
-    from cpixelcnn.inference.density import bits_per_dim
+    from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
 
     chosen_prior = parse_prior(prior)
     with shared_work() as processes:
@@ -57,7 +57,7 @@ def bpd(
             }
         )
         return
-    from cpixelcnn.report.tables import density_rows, facts
+    from cpixelcnn.cli.tables import density_rows, facts
 
     rows = [("images", str(density.n_images)), *density_rows(density)]
-    console.show(facts(f"{images.name}, {images.split} split", rows))
+    console.print_result(facts(f"{images.name}, {images.split} split", rows))

@@ -9,14 +9,14 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import load_model, parse_prior, read_images_for, shared_work
+from cpixelcnn.cli.setup import load_model, parse_prior, read_images_for, shared_work
 from cpixelcnn.errors import BadImagesError, OtherProcessError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cpixelcnn.data.image_set import ImageSet
-    from cpixelcnn.inference.classification import Classification
+    from cpixelcnn.datasets.image_set import ImageSet
+    from cpixelcnn.evaluation.classify import Classification
 
 Images = Annotated[
     list[Path],
@@ -42,7 +42,7 @@ def classify(
     Where an image lies in a folder that is named after a class, that is taken for its true class, and accuracy is
     shown. Under torchrun the images are divided among the processes.
     """
-    from cpixelcnn.inference.classification import classify as classify_images
+    from cpixelcnn.evaluation.classify import classify as classify_images
 
     chosen_prior = parse_prior(prior)
     with shared_work() as processes:
@@ -69,17 +69,17 @@ def classify(
             document["accuracy"] = correct / nr_known
         console.write_json(document)
     else:
-        console.show(_table(inputs, result))
+        console.print_result(_table(inputs, result))
         if correct is not None:
-            from cpixelcnn.metrics.classification import wilson_interval
-            from cpixelcnn.report.tables import percent_with_interval
+            from cpixelcnn.cli.tables import percent_with_interval
+            from cpixelcnn.evaluation.scores import wilson_interval
 
             share = percent_with_interval(correct / nr_known, wilson_interval(correct, nr_known))
-            console.show(f"accuracy {share} on {nr_known} images whose folder names a class")
+            console.print_result(f"accuracy {share} on {nr_known} images whose folder names a class")
     if failures:
         error = BadImagesError(failures, "the others were classified")
         if not skip_bad:
-            raise error if processes.leader else OtherProcessError(error.exit_code)
+            raise error if processes.is_main else OtherProcessError(error.exit_code)
         console.warn(str(error))
 
 

@@ -38,13 +38,13 @@ def stderr() -> Console:
     return _Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
-def tell(text: str, *, style: str | None = None) -> None:
+def info(text: str, *, style: str | None = None) -> None:
     """A line for people on stderr; brackets in it are printed as they are."""
     if not silent:
-        complain(text, style=style)
+        error(text, style=style)
 
 
-def complain(text: str, *, style: str | None = None) -> None:
+def error(text: str, *, style: str | None = None) -> None:
     """The same, whether or not the console is silent."""
     with suppress(OSError, ValueError):  # a closed stderr must not end the work
         stderr().print(escape(text), style=style)
@@ -52,10 +52,10 @@ def complain(text: str, *, style: str | None = None) -> None:
 
 def warn(text: str) -> None:
     """A warning on stderr."""
-    tell(f"warning: {text}", style="yellow")
+    info(f"warning: {text}", style="yellow")
 
 
-def show(*renderables: RenderableType) -> None:
+def print_result(*renderables: RenderableType) -> None:
     """Results for people on stdout; a reader who has gone away (`| head`) is no error."""
     if silent:
         return
@@ -118,7 +118,7 @@ class PlainProgress:
             self.last = now
             remaining = (now - self.started) * (total - done) / max(done, 1)
             speed = _speed(done, now - self.started, self.rate)
-            tell(f"{self.name}: {100 * done // total} %{speed}, {duration(remaining)} to go")
+            info(f"{self.name}: {100 * done // total} %{speed}, {duration(remaining)} to go")
 
 
 def _speed(done: int, seconds: float, rate: tuple[str, int] | None) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import (
+from cpixelcnn.cli.setup import (
     LoadedModel,
     data_config,
     load_images,
@@ -23,7 +23,7 @@ from cpixelcnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cpixelcnn.config import DataConfig
-    from cpixelcnn.data.image_set import ImageSet
+    from cpixelcnn.datasets.image_set import ImageSet
 
 Samples = Annotated[
     Path | None,
@@ -54,7 +54,7 @@ def evaluate(
 
     Under torchrun the images are divided among the processes.
     """
-    from cpixelcnn.inference.evaluation import evaluate as evaluate_model
+    from cpixelcnn.evaluation.evaluate import evaluate as evaluate_model
 
     chosen_prior = parse_prior(prior)
     others = {"--split": split != "auto", "--dataset": dataset, "--data-dir": data_dir}
@@ -105,17 +105,17 @@ def evaluate(
             }
         )
         return
-    from cpixelcnn.report.tables import confusion_table, evaluation_table
+    from cpixelcnn.cli.tables import confusion_table, evaluation_table
 
     title = f"{images.name}, {images.split} split" if samples is None else f"samples in {images.name}"
-    console.show(evaluation_table(title, result))
+    console.print_result(evaluation_table(title, result))
     if scores is not None:
-        console.show(confusion_table(scores, images.classes or loaded.config.model.classes))
+        console.print_result(confusion_table(scores, images.classes or loaded.config.model.classes))
 
 
 def _load_samples(path: Path, loaded: LoadedModel) -> tuple[ImageSet, DataConfig | None]:
     """Samples that suit the model, with the data that they were learned from, where their manifest tells."""
-    from cpixelcnn.data.sample_folder import read_samples
+    from cpixelcnn.sampling.folder.reader import read_samples
 
     model = loaded.config.model
     images, recorded = read_samples(path)
@@ -133,7 +133,7 @@ def _load_samples(path: Path, loaded: LoadedModel) -> tuple[ImageSet, DataConfig
             "draw them from a class-conditional model with: cpixelcnn sample"
         )
     if not images.classes:
-        console.tell(f"classes    those of the model, by number, since {path} has no names for them")
+        console.info(f"classes    those of the model, by number, since {path} has no names for them")
         highest = int(images.labels.max())
         if highest >= model.nr_classes:
             raise DataError(

@@ -10,15 +10,15 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import data_config
+from cpixelcnn.cli.setup import data_config
 
 if TYPE_CHECKING:
     import torch
 
     from cpixelcnn.config import DataConfig
-    from cpixelcnn.data.image_set import ImageSet
-    from cpixelcnn.metrics.features import FeatureNetwork
-    from cpixelcnn.metrics.fid import FrechetScore
+    from cpixelcnn.datasets.image_set import ImageSet
+    from cpixelcnn.fid.features import FeatureNetwork
+    from cpixelcnn.fid.score import FrechetScore
 
 SamplesFolder = Annotated[
     Path,
@@ -71,12 +71,12 @@ def fid(
 ) -> None:
     """Frechet distance between samples and real images, by default the test split of the samples' data set."""
     from cpixelcnn.config import DataConfig
-    from cpixelcnn.data.sample_folder import read_samples
     from cpixelcnn.device import choose_device
-    from cpixelcnn.metrics.features import choose_features
+    from cpixelcnn.fid.features import choose_features
+    from cpixelcnn.sampling.folder.reader import read_samples
 
     chosen = choose_device(device)
-    console.tell(f"device     {chosen.device} ({chosen.reason})")
+    console.info(f"device     {chosen.device} ({chosen.reason})")
     images, recorded = read_samples(samples)
     network = choose_features(features, dims, weights)
     if reference is None:
@@ -92,18 +92,18 @@ def fid(
     if json:
         console.write_json(dataclasses.asdict(score))
         return
-    from cpixelcnn.report.tables import frechet_table
+    from cpixelcnn.cli.tables import frechet_table
 
-    console.show(frechet_table(score))
+    console.print_result(frechet_table(score))
 
 
 def _data_of_model(model: str | None) -> DataConfig:
     """The data set that a model was trained on."""
-    from cpixelcnn.model.weights import load_weights
-    from cpixelcnn.runs import find_model
+    from cpixelcnn.runs.layout import find_model
+    from cpixelcnn.runs.weights import load_weights
 
     found = find_model(model)
-    console.tell(f"model      {found.description}, for the data set that it names")
+    console.info(f"model      {found.description}, for the data set that it names")
     return load_weights(found.path)[0].data
 
 
@@ -117,8 +117,8 @@ def _against_data_set(
     download: bool,
 ) -> FrechetScore:
     """The distance from a split, with the floor that as many real images of another split have."""
-    from cpixelcnn.data.registry import load_split
-    from cpixelcnn.metrics.fid import frechet_score
+    from cpixelcnn.datasets.registry import load_split
+    from cpixelcnn.fid.score import frechet_score
 
     with console.activity("reading references") as progress:
         reference = load_split(config, split, download=download, progress=progress)
@@ -132,7 +132,7 @@ def _against_data_set(
 def _against_statistics(
     images: ImageSet, reference: Path, network: FeatureNetwork, device: torch.device, batch_size: int
 ) -> FrechetScore:
-    from cpixelcnn.metrics.fid import frechet_score
+    from cpixelcnn.fid.score import frechet_score
 
     with console.activity("features") as progress:
         return frechet_score(images, reference, network, device=device, batch_size=batch_size, progress=progress)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli import sample_options as so
-from cpixelcnn.cli.loading import LoadedModel, load_model, read_images_for, shared_work
-from cpixelcnn.data.finding import MANIFEST
+from cpixelcnn.cli.setup import LoadedModel, load_model, read_images_for, shared_work
+from cpixelcnn.datasets.image_files import MANIFEST
 from cpixelcnn.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cpixelcnn.data.sample_store import SampleRequest, SampleStore
-    from cpixelcnn.inference.completion import Completions
-    from cpixelcnn.inference.sample_folder import Filled
-    from cpixelcnn.inference.sampling import Order
+    from cpixelcnn.sampling.completion import Completions
+    from cpixelcnn.sampling.folder.fill import Filled
+    from cpixelcnn.sampling.folder.store import SampleRequest, SampleStore
+    from cpixelcnn.sampling.sample import SamplePlan
 
 GRID_COLUMNS, GRID_LINES = 16, 32  # at most, in the picture of all samples
 
@@ -49,9 +49,9 @@ def sample(
 
     Under torchrun the images are divided among the processes.
     """
-    from cpixelcnn.data.sample_store import SampleStore
-    from cpixelcnn.inference.sample_folder import fill_folder
-    from cpixelcnn.inference.sampling_options import SamplingOptions
+    from cpixelcnn.sampling.folder.fill import fill_folder
+    from cpixelcnn.sampling.folder.store import SampleStore
+    from cpixelcnn.sampling.options import SamplingOptions
 
     options = SamplingOptions(sampler, precision, mixture_temperature, scale_temperature, guidance)
     if from_row is not None and not complete:
@@ -66,13 +66,13 @@ def sample(
                 marginal = load_model(guidance_model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
             asked = _labels_of(classes, loaded.config.model.classes)
             if not options.exact:
-                console.tell("note       these are not draws from the model's own distribution (temperature, guidance)")
+                console.info("note       these are not draws from the model's own distribution (temperature, guidance)")
             completions = _read_completions(complete, loaded, asked, per_class, from_row) if complete else None
             wanted = _order(loaded, asked, per_class, seed, completions)
             request = _request(loaded, marginal, options.to_json(), wanted, completions, format)
-            if processes.leader:
+            if processes.is_main:
                 store = SampleStore.open(out, request, overwrite=overwrite)
-        if not processes.leader:
+        if not processes.is_main:
             store = SampleStore.open(out, request, leader=False)
         with console.activity("sampling", unit="rows", rate=("images/s", loaded.config.model.image_height)) as progress:
             try:
@@ -89,7 +89,7 @@ def sample(
             except KeyboardInterrupt:
                 safe = f"{len(wanted) - len(store.missing())} of {len(wanted)} images are safe in {out}"
                 raise Interrupted(f"stopped; {safe}, and the same command goes on with the others") from None
-        if processes.leader:
+        if processes.is_main:
             _show(store, wanted, completions, filled, as_json=json)
 
 
@@ -116,7 +116,7 @@ def _labels_of(asked: list[str] | None, classes: tuple[str, ...]) -> list[int] |
 def _read_completions(
     paths: list[Path], loaded: LoadedModel, asked: list[int] | None, per_class: int, from_row: int | None
 ) -> Completions:
-    from cpixelcnn.inference.completion import plan_completions
+    from cpixelcnn.sampling.completion import plan_completions
 
     inputs, _ = read_images_for(loaded, paths, skip_bad=False)
     return plan_completions(inputs, loaded.config.model, asked=asked, per_class=per_class, from_row=from_row)
@@ -124,8 +124,8 @@ def _read_completions(
 
 def _order(
     loaded: LoadedModel, asked: list[int] | None, per_class: int, seed: int, completions: Completions | None
-) -> Order:
-    from cpixelcnn.inference.sampling import order
+) -> SamplePlan:
+    from cpixelcnn.sampling.sample import order
 
     config = loaded.config.model
     if completions is not None:
@@ -139,12 +139,12 @@ def _request(
     loaded: LoadedModel,
     marginal: LoadedModel | None,
     settings: dict[str, Any],
-    wanted: Order,
+    wanted: SamplePlan,
     completions: Completions | None,
     format: str,
 ) -> SampleRequest:
     """All that decides which images the folder will hold."""
-    from cpixelcnn.data.sample_store import SampleRequest
+    from cpixelcnn.sampling.folder.store import SampleRequest
     from cpixelcnn.storage import file_digest
 
     if marginal is not None:
@@ -167,10 +167,12 @@ def _request(
     )
 
 
-def _show(store: SampleStore, wanted: Order, completions: Completions | None, filled: Filled, *, as_json: bool) -> None:
+def _show(
+    store: SampleStore, wanted: SamplePlan, completions: Completions | None, filled: Filled, *, as_json: bool
+) -> None:
     """Write the grid, and tell what there is."""
-    from cpixelcnn.report.pictures import save_grid
-    from cpixelcnn.report.tables import facts
+    from cpixelcnn.cli.tables import facts
+    from cpixelcnn.plots.grids import save_grid
 
     request = store.request
     save_grid(store.grid, *_overview(store.images(), wanted, completions))
@@ -196,12 +198,12 @@ def _show(store: SampleStore, wanted: Order, completions: Completions | None, fi
         ("grid", str(store.grid)),
         ("manifest", str(store.folder / MANIFEST)),
     ]
-    console.show(facts(f"samples in {store.folder}", rows))
+    console.print_result(facts(f"samples in {store.folder}", rows))
 
 
-def _overview(images: Tensor, wanted: Order, completions: Completions | None) -> tuple[Tensor, int]:
+def _overview(images: Tensor, wanted: SamplePlan, completions: Completions | None) -> tuple[Tensor, int]:
     """What the grid shows, and its columns: the first of every class, or completions beside what they complete."""
-    from cpixelcnn.report.pictures import completion_page
+    from cpixelcnn.plots.grids import completion_page
 
     if completions is not None:
         lines = min(len(images) // completions.per_line, GRID_LINES)

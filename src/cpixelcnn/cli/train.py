@@ -13,7 +13,7 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.loading import shared_work
+from cpixelcnn.cli.setup import shared_work
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from cpixelcnn.distributed import Processes
-    from cpixelcnn.inference.evaluation import Evaluation
+    from cpixelcnn.evaluation.evaluate import Evaluation
     from cpixelcnn.training.loop import TrainResult
     from cpixelcnn.training.plan import Plan, Request
     from cpixelcnn.training.trackers import Tracker
@@ -111,27 +111,27 @@ def train(
     """
     flags = dict(locals())
     from cpixelcnn.device import choose_device
-    from cpixelcnn.training.parallel import PATIENCE
+    from cpixelcnn.training.parallel import TIMEOUT
     from cpixelcnn.training.plan import make_plan
 
-    with shared_work(PATIENCE) as processes:
+    with shared_work(TIMEOUT) as processes:
         with processes.together():
             chosen = choose_device(device, processes.local_rank)
-        plan = processes.from_leader(make_plan, _request(flags, preset), out=out, resume=resume)
+        plan = processes.broadcast(make_plan, _request(flags, preset), out=out, resume=resume)
         for warning in plan.warnings:
             console.warn(warning)
         if dry_run:
             _print_dry_run(plan, chosen.device)
             return
-        console.tell(f"device     {chosen.device} ({chosen.reason})")
+        console.info(f"device     {chosen.device} ({chosen.reason})")
         if plan.finished:
-            console.tell(f"{plan.run} {plan.finish}")
+            console.info(f"{plan.run} {plan.finish}")
             return
         with processes.together():
             trackers = _trackers(tensorboard, wandb)
         result = _train(plan, chosen.device, download, trackers, processes)
         if result.note:
-            console.tell(result.note)
+            console.info(result.note)
         if not result.finished:
             return
         _show_result(plan, result, *_evaluate_held_out(plan, result, chosen.device, download, processes))
@@ -161,7 +161,7 @@ def _print_dry_run(plan: Plan, device: torch.device) -> None:
         "resume": str(plan.checkpoint) if plan.checkpoint else None,
         "device": str(device),
     }
-    console.show(escape(json.dumps(document, indent=2)))
+    console.print_result(escape(json.dumps(document, indent=2)))
 
 
 def _trackers(tensorboard: bool, wandb: bool) -> list[Tracker]:
@@ -176,15 +176,15 @@ def _trackers(tensorboard: bool, wandb: bool) -> list[Tracker]:
 def _train(
     plan: Plan, device: torch.device, download: bool, trackers: list[Tracker], processes: Processes
 ) -> TrainResult:
-    from cpixelcnn.cli.training_display import TrainingDisplay
-    from cpixelcnn.data.registry import load_split
+    from cpixelcnn.cli.display.training import TrainingDisplay
+    from cpixelcnn.datasets.registry import load_split
     from cpixelcnn.training import loop
-    from cpixelcnn.training.listener import Listeners
+    from cpixelcnn.training.callbacks import Listeners
     from cpixelcnn.training.plan import complete
-    from cpixelcnn.training.signals import StopRequest, stop_on_signals
+    from cpixelcnn.training.stopping import StopRequest, stop_on_signals
 
     with processes.together():
-        if download and processes.leader and not processes.alone:  # what is missing, before the others look for it
+        if download and processes.is_main and not processes.alone:  # what is missing, before the others look for it
             load_split(plan.config.data, "train", download=True)
     with processes.together(), console.activity("reading images") as progress:
         train_set, validation_set = (
@@ -195,7 +195,7 @@ def _train(
     if skipped:
         console.warn(f"{skipped} images that cannot be read were left out")
     if validation_set.origin:
-        console.tell(f"split      {validation_set.origin}")
+        console.info(f"split      {validation_set.origin}")
     config = plan.config if plan.checkpoint else complete(plan.config, train_set)
     stop = StopRequest()
     with stop_on_signals(stop), ExitStack() as contexts:
@@ -222,17 +222,17 @@ def _evaluate_held_out(
     plan: Plan, result: TrainResult, device: torch.device, download: bool, processes: Processes
 ) -> tuple[str, Evaluation | None]:
     """The best checkpoint on the test split, which nothing was chosen by; None where that split has no labels."""
-    from cpixelcnn.data.registry import load_split
+    from cpixelcnn.datasets.registry import load_split
     from cpixelcnn.errors import DataError
-    from cpixelcnn.inference.evaluation import evaluate
-    from cpixelcnn.inference.loading import load
+    from cpixelcnn.evaluation.evaluate import evaluate
+    from cpixelcnn.runs.load import load
 
     test_set = None
     try:
         test_set = load_split(plan.config.data, "test", download=download)
     except DataError as error:
         console.warn(f"no test figures: {error}")
-    if not all(processes.everyone(test_set is not None and test_set.labelled)) or test_set is None:
+    if not all(processes.all_gather(test_set is not None and test_set.labelled)) or test_set is None:
         return "", None
     with processes.together():
         model = load(result.run, device=device)
@@ -242,8 +242,8 @@ def _evaluate_held_out(
 
 
 def _show_result(plan: Plan, result: TrainResult, held_out: str, evaluation: Evaluation | None) -> None:
-    from cpixelcnn.report.tables import training_table
+    from cpixelcnn.cli.tables import training_table
 
-    console.show(training_table(result, held_out, evaluation))
+    console.print_result(training_table(result, held_out, evaluation))
     run = shlex.quote(str(plan.run))
-    console.tell(f"next: cpixelcnn sample --model {run}   or   cpixelcnn eval --model {run}")
+    console.info(f"next: cpixelcnn sample --model {run}   or   cpixelcnn eval --model {run}")

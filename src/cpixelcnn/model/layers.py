@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpixelcnn.model.conditioning import FiLM
-from cpixelcnn.model.gated_residual import ConcatELU, GatedResidual
-from cpixelcnn.model.weight_norm import weight_norm
+from cpixelcnn.model.fused.gated_residual import ConcatELU, GatedResidual
+from cpixelcnn.model.fused.weight_norm import weight_norm
 
 _SMALLEST_VARIANCE = 1e-6  # below it a channel counts as constant over the initialising batch, and has no scale to set
 

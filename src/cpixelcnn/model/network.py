@@ -26,7 +26,7 @@ from cpixelcnn.model.layers import (
     down_shift,
     right_shift,
 )
-from cpixelcnn.model.likelihood import PARAMETERS_PER_COMPONENT, DiscretizedLogisticMixture, to_unit_interval
+from cpixelcnn.model.mixture import PARAMETERS_PER_COMPONENT, DiscretizedLogisticMixture, scale_pixels
 
 NR_LEVELS = 3  # full, half and quarter resolution
 
@@ -177,7 +177,7 @@ class PixelCNN(nn.Module):
     def distribution(self, images: Tensor, labels: Tensor | None = None) -> DiscretizedLogisticMixture:
         """The mixture at every pixel, given the pixels before it; images uint8 (N, C, H, W), labels (N,)."""
         self._check(images, labels)
-        return DiscretizedLogisticMixture(self(to_unit_interval(images), labels), self.config.image_channels)
+        return DiscretizedLogisticMixture(self(scale_pixels(images), labels), self.config.image_channels)
 
     def log_prob(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """log p(x | c) in nats, (N,) float64; log p(x) for an unconditional model.

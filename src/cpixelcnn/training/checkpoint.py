@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from cpixelcnn import runs
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.runs import layout as runs
+from cpixelcnn.runs.weights import load_weights, save_weights
 from cpixelcnn.storage import file_digest, flush_to_disk, replace_link, write_json
 from cpixelcnn.training.ema import ExponentialMovingAverage
 
@@ -30,7 +30,7 @@ KEEP_NEWEST = 2  # besides the best; the older of the two is what a damaged newe
 
 
 @dataclass
-class Progression:
+class TrainProgress:
     """Where a training is; together with weights, average and optimiser, all that a resumed run needs.
 
     Attributes:
@@ -65,13 +65,13 @@ class Progression:
 
 
 @dataclass
-class Trainee:
+class TrainState:
     """What changes while training."""
 
     model: PixelCNN
     ema: ExponentialMovingAverage
     optimiser: torch.optim.Optimizer
-    progression: Progression
+    progression: TrainProgress
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def save_checkpoint(run: Path, config: RunConfig, trainee: Trainee, *, finished: bool) -> Path:
+def save_checkpoint(run: Path, config: RunConfig, trainee: TrainState, *, finished: bool) -> Path:
     """Write a checkpoint of the present state, point `last` (and `best`) to it, and prune old ones.
 
     Raises:
@@ -132,7 +132,7 @@ def save_checkpoint(run: Path, config: RunConfig, trainee: Trainee, *, finished:
     return final
 
 
-def _write_manifest(directory: Path, progression: Progression, finished: bool) -> None:
+def _write_manifest(directory: Path, progression: TrainProgress, finished: bool) -> None:
     names = (runs.WEIGHTS, runs.EMA_WEIGHTS, runs.TRAINER, "config.json")
     for name in names:
         flush_to_disk(directory / name)
@@ -149,7 +149,7 @@ def _write_manifest(directory: Path, progression: Progression, finished: bool) -
     write_json(directory / runs.MANIFEST, manifest)
 
 
-def point_links(run: Path, progression: Progression, last: Path) -> None:
+def point_links(run: Path, progression: TrainProgress, last: Path) -> None:
     """Make `last` and `best` point to the checkpoints that the progression names."""
     replace_link(run / "last", f"{runs.CHECKPOINTS}/{last.name}")
     best = run / runs.CHECKPOINTS / runs.checkpoint_name(progression.best_step)
@@ -200,7 +200,7 @@ def find_checkpoint(where: Path) -> FoundCheckpoint | None:
     return None
 
 
-def restore(checkpoint: Path, trainee: Trainee) -> None:
+def restore(checkpoint: Path, trainee: TrainState) -> None:
     """Load weights, average, optimiser and progression into a trainee of the same architecture.
 
     Raises:
@@ -211,7 +211,7 @@ def restore(checkpoint: Path, trainee: Trainee) -> None:
         trainee.ema.model.load_state_dict(load_weights(checkpoint / runs.EMA_WEIGHTS)[1])
         state = torch.load(checkpoint / runs.TRAINER, map_location="cpu", weights_only=True)
         trainee.optimiser.load_state_dict(state["optimiser"])
-        trainee.progression = Progression(**state["progression"])
+        trainee.progression = TrainProgress(**state["progression"])
     except CheckpointError:
         raise
     except Exception as error:  # torch.load raises whatever the bytes make it raise

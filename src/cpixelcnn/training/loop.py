@@ -21,29 +21,27 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.data.image_set import ImageSet, balanced_subset
+from cpixelcnn.datasets.image_set import ImageSet, balanced_subset
 from cpixelcnn.device import choose_precision
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import ConfigError, DataError, Interrupted
 from cpixelcnn.progress import Progress
-from cpixelcnn.runs import checkpoint_paths
-from cpixelcnn.training.checkpoint import Trainee, locked
+from cpixelcnn.runs.environment import describe_environment
+from cpixelcnn.runs.layout import checkpoint_paths
+from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
+from cpixelcnn.training.batches import BatchSource, epoch_permutation
+from cpixelcnn.training.callbacks import StepRecord, TrainingListener, TrainingStart
+from cpixelcnn.training.checkpoint import TrainState, locked
 from cpixelcnn.training.compilation import choose_compilation
-from cpixelcnn.training.environment import describe_environment
-from cpixelcnn.training.feeding import Feed
 from cpixelcnn.training.host_memory import freed_memory_kept
-from cpixelcnn.training.listener import StepRecord, TrainingListener, TrainingStart
-from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.training.objective import Objective, check_discriminative
-from cpixelcnn.training.order import epoch_order
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork, check_processes
 from cpixelcnn.training.preparation import check_images, prepare
 from cpixelcnn.training.run_writer import RunWriter
 from cpixelcnn.training.schedule import learning_rate
-from cpixelcnn.training.signals import StopRequest
 from cpixelcnn.training.step import TrainingStep
-from cpixelcnn.training.tally import StepTally
-from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
+from cpixelcnn.training.step_metrics import StepMetrics
+from cpixelcnn.training.stopping import StopRequest, TimeBudget, TimeSpent
 from cpixelcnn.training.validation import is_better, validation_figures
 from cpixelcnn.training.warm_start import initial_weights
 
@@ -115,9 +113,9 @@ def train(
             check_discriminative(config)
             source = config.train.init_from if checkpoint is None else None
             weights = initial_weights(source, config.model) if source else None
-            if processes.leader:
+            if processes.is_main:
                 held.enter_context(locked(run))
-            if processes.leader and checkpoint is None and checkpoint_paths(run):
+            if processes.is_main and checkpoint is None and checkpoint_paths(run):
                 raise ConfigError(f"{run} already holds a run; go on with --resume {run}, or choose another --out")
             trainee = prepare(config, train_set, device, checkpoint, weights)
             training = _Training(
@@ -137,7 +135,7 @@ class _Training:
         run: Path,
         device: torch.device,
         checkpoint: Path | None,
-        trainee: Trainee,
+        trainee: TrainState,
         listener: TrainingListener,
         stop: StopRequest,
         processes: Processes,
@@ -150,7 +148,7 @@ class _Training:
             validation_set = validation_set.select(balanced_subset(validation_set.labels, subset))
         self.validation_set = validation_set
         self.precision = choose_precision(config.train.precision, device)
-        self.feed = Feed(train_set, config.train, device)
+        self.feed = BatchSource(train_set, config.train, device)
         self.compilation = choose_compilation(config.train.compile, device)
         self.objective = Objective(config, self.precision.name, device)
         self.writer = RunWriter(run, config, trainee, listener)
@@ -165,16 +163,16 @@ class _Training:
 
     def run_to_end(self, command: Sequence[str]) -> TrainResult:
         config, at, listener, writer = self.options, self.trainee.progression, self.listener, self.writer
-        by_leader = self.processes.from_leader
+        by_leader = self.processes.broadcast
         chosen = self.device, self.precision, self.compilation
         by_leader(lambda: writer.open(self.checkpoint, describe_environment(*chosen, at.images_seen, command)))
         with self.processes.together():
             metrics = MetricsLog(self.run, at.epoch)
-        self.processes.copy_from_leader([*self.trainee.model.parameters(), *self.trainee.ema.model.parameters()])
+        self.processes.broadcast_tensors([*self.trainee.model.parameters(), *self.trainee.ema.model.parameters()])
         parallel = ParallelNetwork(self.trainee.model, self.processes)
         self.agreement = Agreement(self.processes, self.stop, self.budget, parallel.group)
         self.take_step = TrainingStep(self.config, self.trainee, self.feed, self.objective, parallel, self.agreement)
-        self.tally = StepTally(
+        self.tally = StepMetrics(
             self.run, config.max_bad_steps, at, self.device, self.agreement, self.processes, listener
         )
         listener.on_start(self._start())
@@ -230,7 +228,7 @@ class _Training:
     def _batches(self) -> list[Tensor]:
         """Indices of the batches that are left of the running epoch, where the images are."""
         at, options, n = self.trainee.progression, self.options, len(self.train_set)
-        order = epoch_order(self.train_set.labels, options.seed, at.epoch, balanced=options.balanced)
+        order = epoch_permutation(self.train_set.labels, options.seed, at.epoch, balanced=options.balanced)
         left = order[at.images_seen - at.epoch * n :].to(self.feed.images.device)
         return [batch for batch in torch.split(left, self.options.batch_size) if len(batch)]
 
@@ -308,5 +306,5 @@ class _Training:
             precision_reason=self.precision.reason,
             compiled=self.compilation.wanted,
             compiled_reason=self.compilation.reason,
-            processes=self.processes.count,
+            processes=self.processes.world_size,
         )

@@ -29,10 +29,9 @@ from torch import Tensor, nn
 from cpixelcnn.config import RunConfig
 from cpixelcnn.device import network_precision, to_device
 from cpixelcnn.errors import ConfigError
-from cpixelcnn.model.likelihood import DiscretizedLogisticMixture, to_unit_interval
-from cpixelcnn.seeds import derive_seed
-from cpixelcnn.training.feeding import Batch
-from cpixelcnn.training.randomness import random_words
+from cpixelcnn.model.mixture import DiscretizedLogisticMixture, scale_pixels
+from cpixelcnn.randomness import derive_seed, random_words
+from cpixelcnn.training.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Objective:
     def _log_probs(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Log-probability of every pixel, (N, H, W)."""
         with network_precision(self.precision, self.device):
-            parameters = model(to_unit_interval(images), labels)
+            parameters = model(scale_pixels(images), labels)
         return DiscretizedLogisticMixture(parameters, self.model_config.image_channels).log_prob(images)
 
     def _log_probs_with_dropout(self, model: nn.Module, images: Tensor, labels: Tensor, number: int) -> Tensor:

@@ -20,13 +20,12 @@ from cpixelcnn.device import to_device
 from cpixelcnn.distributed import Processes
 from cpixelcnn.errors import ConfigError, Interrupted
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.training.signals import StopRequest
-from cpixelcnn.training.time_budget import TimeBudget, TimeSpent
+from cpixelcnn.training.stopping import StopRequest, TimeBudget, TimeSpent
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-PATIENCE = timedelta(minutes=15)  # for others in a training; the longest that they wait for is the leader's drawing
+TIMEOUT = timedelta(minutes=15)  # for others in a training; the longest that they wait for is the leader's drawing
 
 
 class ParallelNetwork:
@@ -55,7 +54,7 @@ class ParallelNetwork:
         if on_gpu:
             torch.cuda.set_device(model.device)
             self.group = new_group(  # type: ignore[assignment]  # never -100 for a member: all are
-                backend="nccl", timeout=PATIENCE
+                backend="nccl", timeout=TIMEOUT
             )
         self.network = DistributedDataParallel(
             model,
@@ -74,7 +73,7 @@ class ParallelNetwork:
         mine = self.processes.part(n)
         if mine.start == mine.stop:
             return slice(0, 1), 0.0
-        return mine, float(self.processes.count)
+        return mine, float(self.processes.world_size)
 
     def exchanging(self, last: bool) -> AbstractContextManager[None]:
         """While open, gradients are averaged over the processes if this is the `last` part of a step's batch.
@@ -97,12 +96,12 @@ def check_processes(processes: Processes, device: torch.device, batch_size: int)
     if processes.alone:
         return
     mine = f"{device} of {socket.gethostname()}"
-    everyone = processes.everyone(mine)
+    everyone = processes.all_gather(mine)
     kinds = sorted({name.split(" ")[0].split(":")[0] for name in everyone})
     with processes.together():
-        if batch_size < processes.count:
+        if batch_size < processes.world_size:
             raise ConfigError(
-                f"--batch-size {batch_size} is for all processes together, and there are {processes.count}; "
+                f"--batch-size {batch_size} is for all processes together, and there are {processes.world_size}; "
                 "raise it, or start fewer"
             )
         if len(kinds) > 1:
@@ -131,8 +130,8 @@ class Agreement:
         self.processes, self.stop, self.budget, self.group = processes, stop, budget, group
         self.asked, self.spent = 0, False
 
-    def on(self, figures: Tensor) -> Tensor:
-        """A step's figures (k,), averaged over the processes, and behind them what `hear` is to be given.
+    def all_reduce(self, figures: Tensor) -> Tensor:
+        """A step's figures (k,), averaged over the processes, and behind them what `receive` is to be given.
 
         A figure that is not finite for one process is so for all.
         """
@@ -142,9 +141,9 @@ class Agreement:
         flags = torch.tensor([asked == signal.SIGINT, asked == signal.SIGTERM, self.budget.spent]).to(figures.dtype)
         everything = torch.cat([figures, to_device(flags, figures.device)])
         torch.distributed.all_reduce(everything, group=self.group)
-        return everything / self.processes.count
+        return everything / self.processes.world_size
 
-    def hear(self, flags: Sequence[float]) -> None:
+    def receive(self, flags: Sequence[float]) -> None:
         """What came behind the figures of a step: whether any process is to stop."""
         if flags:
             interrupts, terminations, spent = flags

@@ -10,10 +10,10 @@ from typing import Any
 
 from cpixelcnn import presets
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from cpixelcnn.data.image_set import ImageSet
-from cpixelcnn.data.registry import dataset_info
+from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.registry import dataset_info
 from cpixelcnn.errors import CheckpointError, ConfigError
-from cpixelcnn.runs import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths, newest_run
+from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths, newest_run
 from cpixelcnn.training.checkpoint import find_checkpoint
 from cpixelcnn.training.warm_start import inherited_architecture, read_source
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.data.image_set import ImageSet, balanced_subset
+from cpixelcnn.datasets.image_set import ImageSet, balanced_subset
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.seeds import derive_seed
-from cpixelcnn.training.checkpoint import Progression, Trainee, restore
+from cpixelcnn.randomness import derive_seed
+from cpixelcnn.training.checkpoint import TrainProgress, TrainState, restore
 from cpixelcnn.training.ema import ExponentialMovingAverage
 from cpixelcnn.training.optimiser import make_optimiser
 
@@ -26,7 +26,7 @@ def prepare(
     device: torch.device,
     checkpoint: Path | None = None,
     weights: Mapping[str, Tensor] | None = None,
-) -> Trainee:
+) -> TrainState:
     """A model with its average and optimiser.
 
     Args:
@@ -47,7 +47,7 @@ def prepare(
     model.recompute_activations(options.recompute_activations)
     ema = ExponentialMovingAverage(model, options.ema_decay)
     optimiser = make_optimiser(model, options)
-    trainee = Trainee(model, ema, optimiser, Progression())
+    trainee = TrainState(model, ema, optimiser, TrainProgress())
     if checkpoint is not None:
         restore(checkpoint, trainee)
         for group in optimiser.param_groups:

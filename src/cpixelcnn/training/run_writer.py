@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.plots.curves import save_curves
 from cpixelcnn.progress import Progress
-from cpixelcnn.report.curves import save_curves
-from cpixelcnn.runs import checkpoint_paths
+from cpixelcnn.runs.environment import Environment, record_environment
+from cpixelcnn.runs.layout import checkpoint_paths
+from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.storage import write_json
-from cpixelcnn.training.checkpoint import Trainee, point_links, save_checkpoint
-from cpixelcnn.training.environment import Environment, record_environment
-from cpixelcnn.training.listener import TrainingListener
-from cpixelcnn.training.metrics_log import EpochRecord, MetricsLog
+from cpixelcnn.training.callbacks import TrainingListener
+from cpixelcnn.training.checkpoint import TrainState, point_links, save_checkpoint
 from cpixelcnn.training.validation import draw_samples
 
 
@@ -30,7 +30,7 @@ class RunWriter:
         listener: hears of what could not be written.
     """
 
-    def __init__(self, run: Path, config: RunConfig, trainee: Trainee, listener: TrainingListener) -> None:
+    def __init__(self, run: Path, config: RunConfig, trainee: TrainState, listener: TrainingListener) -> None:
         self.run, self.config, self.trainee, self.listener = run, config, trainee, listener
 
     def open(self, checkpoint: Path | None, environment: Environment) -> None:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.seeds import derive_seed
-from cpixelcnn.training.checkpoint import Trainee
+from cpixelcnn.randomness import derive_seed
+from cpixelcnn.training.batches import BatchSource
+from cpixelcnn.training.checkpoint import TrainState
 from cpixelcnn.training.compilation import CompiledNetwork
-from cpixelcnn.training.feeding import Feed
 from cpixelcnn.training.objective import Objective
 from cpixelcnn.training.optimiser import decay_weights, decayed_parameters
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork
@@ -37,8 +37,8 @@ class TrainingStep:
     def __init__(
         self,
         config: RunConfig,
-        trainee: Trainee,
-        feed: Feed,
+        trainee: TrainState,
+        feed: BatchSource,
         objective: Objective,
         parallel: ParallelNetwork,
         agreement: Agreement,
@@ -80,7 +80,7 @@ class TrainingStep:
         bits_per_dim = self._gradient(indices, first)
         longest = self.options.clip_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.trainee.model.parameters(), longest)
-        figures = self.agreement.on(torch.stack([bits_per_dim, norm]))
+        figures = self.agreement.all_reduce(torch.stack([bits_per_dim, norm]))
         self._update(figures.isfinite().all(), step, lr)
         return figures
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cpixelcnn.errors import ConfigError, Interrupted
+from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.storage import write_text
-from cpixelcnn.training.listener import StepRecord, TrainingListener, TrainingStart
-from cpixelcnn.training.metrics_log import EpochRecord
+from cpixelcnn.training.callbacks import StepRecord, TrainingListener, TrainingStart
 
 STEPS_PER_POINT = 50
 _OF_STEPS = ("bits_per_dim", "grad_norm", "lr")

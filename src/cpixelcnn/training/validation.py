@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from cpixelcnn.data.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import Processes
-from cpixelcnn.inference.evaluation import evaluate
-from cpixelcnn.inference.sampling import sample
+from cpixelcnn.evaluation.evaluate import evaluate
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.plots.grids import save_grid
 from cpixelcnn.progress import Progress
-from cpixelcnn.report.pictures import save_grid
-from cpixelcnn.training.metrics_log import EpochRecord
+from cpixelcnn.runs.metrics_log import EpochRecord
+from cpixelcnn.sampling.sample import sample
 
 GRID_COLUMNS = 4
 GRID_SCALE = 3

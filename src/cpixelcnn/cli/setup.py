@@ -1,0 +1,138 @@
+"""What the commands with a model do first: choose the device, find the model, say which, and load its data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cpixelcnn.cli import console
+from cpixelcnn.errors import ConfigError, NonFiniteError
+
+if TYPE_CHECKING:
+    import torch
+
+    from cpixelcnn.config import DataConfig, RunConfig
+    from cpixelcnn.datasets.image_set import ImageSet
+    from cpixelcnn.datasets.user_images import Inputs
+    from cpixelcnn.distributed import Processes
+    from cpixelcnn.evaluation.bits_per_dim import BitsPerDim
+    from cpixelcnn.model.network import PixelCNN
+
+
+@contextmanager
+def shared_work(patience: timedelta | None = None) -> Iterator[Processes]:
+    """While open, this process is joined with the others that torchrun started; all but the first keep silent.
+
+    A process gives up when it has waited so long for another (half an hour unless given).
+    """
+    from cpixelcnn.distributed import TIMEOUT, joined_processes
+
+    with joined_processes(patience or TIMEOUT) as processes:
+        console.silent = not processes.is_main
+        yield processes
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for use, with what it was made from."""
+
+    model: PixelCNN
+    config: RunConfig
+    path: Path
+    device: torch.device
+
+
+def load_model(reference: str | None, device: str, *, raw_weights: bool, local_rank: int = 0) -> LoadedModel:
+    """Load the model that `--model` means and tell which it is."""
+    from cpixelcnn.device import choose_device
+    from cpixelcnn.runs.layout import find_model
+    from cpixelcnn.runs.load import load_found
+
+    chosen = choose_device(device, local_rank)
+    console.info(f"device     {chosen.device} ({chosen.reason})")
+    found = find_model(reference, ema=not raw_weights)
+    for warning in found.warnings:
+        console.warn(warning)
+    console.info(f"model      {found.description}")
+    model, config = load_found(found, chosen.device)
+    return LoadedModel(model, config, found.path, chosen.device)
+
+
+def data_config(stored: DataConfig, dataset: str | None, data_dir: str | None, **others: Any) -> DataConfig:
+    """The data that a model was trained on, unless the command line names others."""
+    changes = {name: value for name, value in others.items() if value is not None}
+    if data_dir is not None:
+        changes["data_dir"] = data_dir
+    if dataset is not None and dataset != stored.dataset:
+        from cpixelcnn.config import DataConfig
+
+        return DataConfig(**{"dataset": dataset, "image_size": stored.image_size, **changes})
+    return dataclasses.replace(stored, **changes)
+
+
+def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download: bool) -> ImageSet:
+    """One split at the model's image size; "auto" is the test split where it is labelled, else the validation split."""
+    from cpixelcnn.datasets.registry import load_split
+
+    model = loaded.config.model
+    if model.image_height == model.image_width:
+        config = dataclasses.replace(config, image_size=model.image_height)
+    if split not in ("auto", "train", "validation", "test"):
+        raise ConfigError(f"--split {split!r} is not known; choose auto, train, validation or test")
+    with console.activity("reading images") as progress:
+        images = load_split(config, "test" if split == "auto" else split, download=download, progress=progress)
+        if split == "auto" and not images.labelled:
+            images = load_split(config, "validation", download=download, progress=progress)
+            console.info(f"split      validation, since the test split of {images.name} has no labels")
+    if images.nr_skipped:
+        console.warn(f"{images.nr_skipped} images that cannot be read were left out")
+    if images.classes != model.classes and model.conditional:
+        raise ConfigError(
+            f"the model has the classes {', '.join(model.classes)}, but {images.name} has "
+            f"{', '.join(images.classes)}; choose the data set it was made for with --dataset"
+        )
+    return images
+
+
+def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: bool) -> Inputs:
+    """Image files and folders that the command line names, at the model's size."""
+    from cpixelcnn.datasets.user_images import read_inputs
+
+    config = loaded.config.model
+    return read_inputs(
+        paths,
+        classes=config.classes,
+        channels=config.image_channels,
+        height=config.image_height,
+        width=config.image_width,
+        skip_bad=skip_bad,
+    )
+
+
+def parse_prior(text: str) -> str | list[float]:
+    """`--prior`: a name, or numbers separated by commas."""
+    if text in ("uniform", "training"):
+        return text
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--prior {text!r} is neither uniform, training nor numbers such as 0.4,0.2,0.2,0.2"
+        ) from None
+
+
+def require_finite(density: BitsPerDim) -> None:
+    """Refuse figures that are not finite.
+
+    Raises:
+        NonFiniteError: the model's likelihoods overflow.
+    """
+    figures = (density.bpd_marginal, density.stderr, density.bpd or 0.0)
+    if not all(map(math.isfinite, figures)):
+        raise NonFiniteError("the likelihoods of this model are not finite; choose an earlier checkpoint")

@@ -1,0 +1,112 @@
+"""Results as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from cpixelcnn.evaluation.bits_per_dim import BitsPerDim
+from cpixelcnn.evaluation.evaluate import Evaluation
+from cpixelcnn.evaluation.scores import ClassificationScores
+
+if TYPE_CHECKING:
+    from cpixelcnn.fid.score import FrechetScore
+    from cpixelcnn.training.loop import TrainResult
+
+
+def facts(title: str, rows: list[tuple[str, str]]) -> Table:
+    """A table of names and values."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(escape(name), escape(value))
+    return table
+
+
+def percent_with_interval(value: float, interval: tuple[float, float]) -> str:
+    """A share as percent, with its 95 % interval."""
+    return f"{100 * value:.1f} %  (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def density_rows(density: BitsPerDim) -> list[tuple[str, str]]:
+    """Bits per dimension, conditional where there is such a thing, and marginal."""
+    rows = []
+    if density.bpd is not None:
+        rows.append(("bits/dim, class given", f"{density.bpd:.4f}  (standard error {density.stderr:.4f})"))
+        rows.append(("bits/dim, marginal", f"{density.bpd_marginal:.4f}"))
+    else:
+        rows.append(("bits/dim, marginal", f"{density.bpd_marginal:.4f}  (standard error {density.stderr:.4f})"))
+    return rows
+
+
+def score_rows(scores: ClassificationScores) -> list[tuple[str, str]]:
+    """Accuracy and its kin."""
+    return [
+        ("accuracy", percent_with_interval(scores.accuracy, scores.accuracy_ci95)),
+        ("macro F1", f"{100 * scores.f1_macro:.1f} %"),
+        ("posterior NLL", "infinite" if scores.nll_posterior is None else f"{scores.nll_posterior:.4f} nats"),
+        ("calibration error", f"{100 * scores.ece:.1f} %"),
+    ]
+
+
+def evaluation_table(title: str, evaluation: Evaluation) -> Table:
+    """What an evaluation found."""
+    rows = [("images", str(evaluation.density.n_images))]
+    if evaluation.scores is not None:
+        rows += score_rows(evaluation.scores)
+    return facts(title, rows + density_rows(evaluation.density))
+
+
+def confusion_table(scores: ClassificationScores, classes: tuple[str, ...]) -> Table:
+    """Counts by true class (rows) and predicted class (columns)."""
+    table = Table(title="confusion: true class by row, prediction by column", title_justify="left")
+    table.add_column("")
+    for name in classes:
+        table.add_column(escape(name), justify="right", overflow="fold")
+    for i, row in enumerate(scores.confusion.tolist()):
+        cells = [f"[bold]{count}[/bold]" if i == j else str(count) for j, count in enumerate(row)]
+        table.add_row(escape(classes[i]), *cells)
+    return table
+
+
+def training_table(result: TrainResult, held_out: str, evaluation: Evaluation | None) -> Table:
+    """What a training came to: the validation figures that chose the checkpoint, and held-out ones if any."""
+    best = result.best
+    rows = []
+    if "accuracy" in best:
+        interval = (best["accuracy_low"], best["accuracy_high"])
+        rows.append(("validation accuracy", percent_with_interval(best["accuracy"], interval)))
+    bits = best.get("validation_bpd", best.get("validation_bpd_marginal"))
+    if bits is not None:
+        rows.append(("validation bits/dim", f"{bits:.4f}"))
+    if evaluation is not None:
+        named = evaluation_rows(evaluation) if evaluation.scores else density_rows(evaluation.density)
+        rows += [(f"{held_out.split()[0]} {name}", value) for name, value in named]
+    if result.sample_grid is not None:
+        rows.append(("sample grid", str(result.sample_grid)))
+    rows.append(("run", str(result.run)))
+    title = "best checkpoint" + (f", held out: {held_out}" if evaluation else "")
+    return facts(title, rows)
+
+
+def evaluation_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Accuracy first, then bits per dimension."""
+    assert evaluation.scores is not None
+    return score_rows(evaluation.scores)[:2] + density_rows(evaluation.density)
+
+
+def frechet_table(score: FrechetScore) -> Table:
+    """A Frechet distance with what one must know to read it."""
+    name = "FID" if score.is_fid else f"Frechet distance ({score.features}; not an FID)"
+    rows = [
+        (name, f"{score.value:.4g}"),
+        ("floor", "unknown" if score.floor is None else f"{score.floor:.4g}  (real images, as many as samples)"),
+        ("samples", str(score.n_samples)),
+        ("references", "unknown" if score.n_reference is None else str(score.n_reference)),
+        ("features", f"{score.features}, {score.dims} dimensions"),
+        ("protocol", score.protocol),
+    ]
+    return facts("distance of the samples from the reference images", rows)

@@ -1,0 +1,117 @@
+"""The data sets by name, and the one function that loads a split of any of them.
+
+The table is plain Python: the loaders, and torch with them, are imported when images are wanted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cpixelcnn.config import DataConfig
+from cpixelcnn.datasets.request import SPLITS, SplitRequest
+from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from cpixelcnn.datasets.image_set import ImageSet
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set before it is loaded.
+
+    Attributes:
+        name: as `--dataset` takes it.
+        description: one line for people.
+        channels: 3 (RGB) or 1 (grey).
+        size: height and width of its images unless another size is asked for.
+        needs_data_dir: whether it lies in a directory that the user names.
+        downloadable: whether `--download` can fetch it.
+    """
+
+    name: str
+    description: str
+    channels: int = 3
+    size: int = 32
+    needs_data_dir: bool = True
+    downloadable: bool = False
+
+
+DATASETS: dict[str, DatasetInfo] = {
+    info.name: info
+    for info in (
+        DatasetInfo("embedded", "hamburger, panda, koala and pizza, drawn on demand", needs_data_dir=False),
+        DatasetInfo("cpen455", "the course's photographs of the same four classes, with their csv files"),
+        DatasetInfo("cifar10", "60,000 photographs of 10 classes", downloadable=True),
+        DatasetInfo("cifar100", "60,000 photographs of 100 classes", downloadable=True),
+        DatasetInfo("mnist", "70,000 handwritten digits, grey", channels=1, size=28, downloadable=True),
+        DatasetInfo("fashion-mnist", "70,000 articles of clothing, grey", channels=1, size=28, downloadable=True),
+        DatasetInfo("folder", "your own images, one sub-folder per class"),
+    )
+}
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """The entry of a data set.
+
+    Raises:
+        ConfigError: there is none of this name; the message suggests the nearest and lists all.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    near = difflib.get_close_matches(name.lower(), DATASETS, n=1)
+    hint = f"did you mean {near[0]}? There are" if near else "there are"
+    raise ConfigError(f"--dataset {name} is not known; {hint} {', '.join(DATASETS)}")
+
+
+def load_split(config: DataConfig, split: str, *, download: bool = False, progress: Progress = silent) -> ImageSet:
+    """Load one split of a data set into memory.
+
+    Args:
+        config: which data set, where, and how it is read.
+        split: "train", "validation" or "test".
+        download: whether missing files may be fetched, where torchvision knows from where.
+        progress: told of every image.
+
+    Returns:
+        Images uint8 (N, C, H, W) of the size asked for, with labels; `origin` says how the split came about.
+
+    Raises:
+        ConfigError: an unknown data set or split, or no --data-dir where one is needed.
+        DataError: files are missing, contradictory, or (`BadImagesError`) unreadable.
+    """
+    info = dataset_info(config.dataset)
+    if split not in SPLITS:
+        raise ConfigError(f"--split {split} is not known; there are {', '.join(SPLITS)}")
+    directory = _data_dir(config, info, download)
+    size = config.image_size or info.size
+    return _loader(info.name)(SplitRequest(config, split, directory, info.channels, size, download, progress))
+
+
+def _data_dir(config: DataConfig, info: DatasetInfo, download: bool) -> Path:
+    if not info.needs_data_dir:
+        return Path()
+    if not config.data_dir:
+        raise ConfigError(f"--dataset {info.name} needs --data-dir, the directory where it lies")
+    directory = Path(config.data_dir).expanduser()
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise DataError(f"--data-dir {directory} is not a directory; name the directory of the {info.name} data set")
+    if not os.path.exists(directory) and not (download and info.downloadable):
+        raise DataError(f"--data-dir {directory} does not exist; name the directory of the {info.name} data set")
+    if os.path.exists(directory) and not os.access(directory, os.R_OK | os.X_OK):
+        raise DataError(f"--data-dir {directory} may not be read; change its permissions")
+    return directory
+
+
+def _loader(name: str) -> Callable[[SplitRequest], ImageSet]:
+    from cpixelcnn.datasets.cpen455 import load_cpen455
+    from cpixelcnn.datasets.embedded import load_embedded
+    from cpixelcnn.datasets.folder import load_folder
+    from cpixelcnn.datasets.torchvision_sets import load_torchvision
+
+    return {"embedded": load_embedded, "cpen455": load_cpen455, "folder": load_folder}.get(name, load_torchvision)

@@ -1,0 +1,142 @@
+"""Reading generated images: a folder with a manifest, a folder of any images, or an npz archive.
+
+Folders are written by `cpixelcnn.sampling.folder.store`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpixelcnn.config import DataConfig
+from cpixelcnn.datasets.decoding import read_images
+from cpixelcnn.datasets.image_files import find_images
+from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
+from cpixelcnn.errors import BadImagesError, DataError
+from cpixelcnn.sampling.folder.archive import ARRAYS, SUFFIX, part_indices, read_arrays, read_parts, to_images
+from cpixelcnn.sampling.folder.manifest import read_manifest
+
+
+def read_samples(path: Path) -> tuple[ImageSet, DataConfig | None]:
+    """Generated images at their own size, and the data set that their manifest names (None without a manifest).
+
+    A folder with a manifest has exactly the images that it lists, any other folder all images in it and below it, which
+    are unlabelled. An npz archive with `arr_0` needs no manifest; its labels are numbers of classes without names.
+
+    Raises:
+        DataError: nothing there, no images, images of several sizes, a folder that is not finished, or files that are
+            missing or damaged.
+    """
+    if path.is_dir():
+        manifest = read_manifest(path)
+        images = _find_samples(path) if manifest is None else _listed_samples(path, manifest)
+    elif path.suffix.lower() == SUFFIX and path.is_file():
+        if _is_of_its_folder(path):
+            return read_samples(path.parent)
+        manifest, images = None, _archived_samples(path)
+    elif path.exists():
+        raise DataError(f"--samples {path} is neither a folder nor an {SUFFIX} file of images; name one of these")
+    else:
+        kind = "file" if path.suffix.lower() == SUFFIX else "folder"
+        raise DataError(f"--samples {path}: there is no such {kind}; make samples with: cpixelcnn sample --out FOLDER")
+    if not len(images):
+        raise DataError(f"--samples {path}: there are no images in it; make some with: cpixelcnn sample --out FOLDER")
+    return images, DataConfig.from_json(manifest["data"]) if manifest else None
+
+
+def read_listed(folder: Path, manifest: dict[str, Any]) -> Tensor:
+    """All images of a manifest, uint8 (N, C, H, W), whether it is finished or not.
+
+    Raises:
+        DataError: images are missing, damaged, or of another size than the manifest says.
+    """
+    entries, channels = manifest["images"], manifest["image_channels"]
+    height, width = manifest["image_height"], manifest["image_width"]
+    if manifest["format"] == "npz":
+        if manifest["finished"] or (folder / ARRAYS).exists():
+            images, _ = read_arrays(folder / ARRAYS)
+        else:
+            require_all(folder, manifest)
+            images = to_images(read_parts(folder, (len(entries), height, width, channels)))
+    else:
+        try:
+            paths = [folder / entry["file"] for entry in entries]
+            images = read_images(paths, channels=channels, height=None, width=None).images
+        except BadImagesError as error:
+            remedy = "delete them, then run the same cpixelcnn sample command again"
+            raise BadImagesError(error.failures, remedy) from None
+    expected = (len(entries), channels, height, width)
+    if height is not None and len(entries) and tuple(images.shape) != expected:
+        raise DataError(
+            f"the images in {folder} are {tuple(images.shape)}, but its manifest says {expected} (N, C, H, W); "
+            "make them anew with: cpixelcnn sample --overwrite"
+        )
+    return images
+
+
+def drawn_images(folder: Path, manifest: dict[str, Any]) -> set[int]:
+    """Which images of a manifest the folder holds: writing is atomic, so that a file that is there is whole.
+
+    Raises:
+        DataError: a part of an archive is damaged.
+    """
+    n = len(manifest["images"])
+    if manifest["format"] == "npz":
+        return set(range(n)) if (folder / ARRAYS).exists() else part_indices(folder) & set(range(n))
+    with os.scandir(folder) as files:
+        names = {file.name for file in files if file.is_file()}
+    return {i for i, entry in enumerate(manifest["images"]) if entry["file"] in names}
+
+
+def require_all(folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a folder without all of its images.
+
+    Raises:
+        DataError: says how many there are, and what to do.
+    """
+    nr_drawn, n = len(drawn_images(folder, manifest)), len(manifest["images"])
+    if nr_drawn < n:
+        raise _unfinished(folder, nr_drawn, n)
+
+
+def _listed_samples(folder: Path, manifest: dict[str, Any]) -> ImageSet:
+    entries = manifest["images"]
+    if not manifest["finished"]:
+        raise _unfinished(folder, len(drawn_images(folder, manifest)), len(entries))
+    labels = torch.tensor([entry["label"] for entry in entries], dtype=torch.int64)
+    paths = tuple(folder / entry["file"] for entry in entries) if manifest["format"] == "png" else None
+    classes = tuple(manifest["classes"])
+    return ImageSet(read_listed(folder, manifest), labels, classes, str(folder), "samples", paths)
+
+
+def _is_of_its_folder(path: Path) -> bool:
+    """Whether the manifest beside an archive tells of it."""
+    with suppress(DataError):  # an archive needs no manifest, and so none that can be read
+        manifest = read_manifest(path.parent)
+        return path.name == ARRAYS and manifest is not None and manifest["format"] == "npz"
+    return False
+
+
+def _find_samples(folder: Path) -> ImageSet:
+    paths = find_images(folder)
+    images = read_images(paths, channels=3, height=None, width=None).images
+    return ImageSet(images, torch.full((len(paths),), UNLABELLED), (), str(folder), "samples", tuple(paths))
+
+
+def _archived_samples(path: Path) -> ImageSet:
+    images, labels = read_arrays(path, f"name an {SUFFIX} file with arr_0, and labels if there are any")
+    if labels is None:
+        labels = torch.full((len(images),), UNLABELLED)
+    return ImageSet(images, labels, (), str(path), "samples")
+
+
+def _unfinished(folder: Path, nr_drawn: int, n: int) -> DataError:
+    return DataError(
+        f"{folder} holds {nr_drawn} of {n} images and is not finished; "
+        "run the same cpixelcnn sample command again, without --overwrite, to finish them"
+    )

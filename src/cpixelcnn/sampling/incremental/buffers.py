@@ -1,0 +1,35 @@
+"""The memory of the incremental sampler: allocated once, zero at the start of every batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class BufferPool:
+    """Hands out tensors of zeros on one device and in one precision, and can empty them all at once."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._tensors: list[Tensor] = []
+
+    def zeros(self, *size: int) -> Tensor:
+        """A tensor of zeros that `reset` will empty again."""
+        tensor = torch.zeros(size, device=self.device, dtype=self.dtype)
+        self._tensors.append(tensor)
+        return tensor
+
+    def place(self, weight: Tensor) -> Tensor:
+        """A copy of a weight on the device and in the precision of this memory; never emptied."""
+        return weight.detach().to(self.device, self.dtype, copy=True)
+
+    def reset(self) -> None:
+        """Fill every tensor that was handed out with zeros."""
+        for tensor in self._tensors:
+            tensor.zero_()
+
+    @property
+    def nr_bytes(self) -> int:
+        """Size of all that was handed out."""
+        return sum(tensor.nbytes for tensor in self._tensors)

@@ -1,0 +1,108 @@
+"""The curves of a run: what is in them, with one record or many, and with figures that are missing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cpixelcnn.errors import CheckpointError
+from cpixelcnn.plots import curves
+from cpixelcnn.plots.curves import draw_curves, save_curves
+from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
+
+
+def record(epoch: int, **figures: Any) -> EpochRecord:
+    train = figures.pop("train_bpd", 3 + 3 / epoch)
+    return EpochRecord(epoch, 3 * epoch, 20 * epoch, train, 1e-3, 0.25, 100.0, 0, 2.5, **figures)
+
+
+def validated(epoch: int, accuracy: float = 0.5, **figures: Any) -> EpochRecord:
+    usual = {
+        "validation_images": 100,
+        "validation_bpd": 4.0 - 0.01 * epoch,
+        "validation_bpd_marginal": 3.9,
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - 0.1,
+        "accuracy_high": min(accuracy + 0.1, 1.0),
+    }
+    return record(epoch, **(usual | figures))
+
+
+def test_the_panels_say_what_was_best() -> None:
+    records = [validated(1, 0.5), record(2), validated(3, 0.75), validated(4, 0.75)]
+    accuracy, bits = curves._accuracy(records), curves._bits(records)
+    assert accuracy.title == "Accuracy: highest 75.0 %, epoch 3"
+    assert bits.title == "Bits/dim: lowest 3.960, epoch 4"
+    assert accuracy.lines[0].points == [(1, 50), (3, 75), (4, 75)]
+    assert accuracy.lines[0].band[1] == pytest.approx((3, 65, 85))
+    training, validation = bits.lines
+    assert [epoch for epoch, _ in training.points] == [1, 2, 3, 4]
+    assert [epoch for epoch, _ in validation.points] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [validated(1)],
+        [record(1)],
+        [record(1), validated(2)],
+        [validated(epoch, epoch / 300) for epoch in range(1, 300)],
+        [validated(1, train_bpd=None), validated(2, accuracy_low=None, accuracy_high=None)],
+        [validated(1, validation_bpd=None), validated(5, train_bpd=math.nan)],
+        [validated(1, 0.0), validated(2, 1.0)],
+        [validated(epoch, validation_bpd=4.0, train_bpd=4.0) for epoch in range(1, 30)],
+    ],
+    ids=["one", "not validated", "late", "many", "gaps", "not finite", "extremes", "flat"],
+)
+def test_any_figures_can_be_drawn(records: list[EpochRecord]) -> None:
+    picture = draw_curves(records)
+    assert picture.shape == (480, 1200, 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+
+
+def test_without_accuracy_there_is_one_wide_panel() -> None:
+    unconditional = [record(epoch, validation_images=10, validation_bpd_marginal=5.0 - epoch) for epoch in range(1, 3)]
+    assert not curves._accuracy(unconditional).lines[0].points
+    assert curves._bits(unconditional).y_label == "bits per dimension"
+    assert draw_curves(unconditional).shape == (480, 1200, 3)
+
+
+def test_nothing_to_draw() -> None:
+    with pytest.raises(ValueError, match="no figure"):
+        draw_curves([])
+    with pytest.raises(ValueError, match="no figure"):
+        draw_curves([record(1, train_bpd=None)])
+
+
+def test_the_first_epochs_of_a_long_training_do_not_flatten_the_rest() -> None:
+    assert curves._top([6.0, 5.0, 4.0]) == math.inf
+    assert curves._top([8.0, 6.0, 4.0] + [3.1] * 20 + [3.0] * 20) == pytest.approx(3.4)
+    assert curves._top([3.0] * 40) == math.inf
+    steady = [6.0 - 0.1 * i for i in range(30)]
+    assert curves._top(steady) > max(steady)
+
+
+def test_the_picture_is_drawn_anew_from_the_figures_alone(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, 0)
+    log.append(validated(1))
+    path = save_curves(tmp_path)
+    assert path == tmp_path / "curves.png"
+    with Image.open(path) as picture:
+        assert picture.size == (1200, 480)
+    first = path.read_bytes()
+    log.append(validated(2))
+    save_curves(tmp_path)
+    assert path.read_bytes() != first
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.png", "metrics.csv", "metrics.jsonl"]
+
+
+def test_damaged_figures(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1\n')
+    with pytest.raises(CheckpointError, match="damaged"):
+        save_curves(tmp_path)
+    assert not (tmp_path / "curves.png").exists()
