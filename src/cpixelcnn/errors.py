@@ -6,6 +6,8 @@ what to do. The command line prints the message alone, without a traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -74,3 +76,21 @@ class OtherProcessError(CpixelcnnError):
     def __init__(self, exit_code: int) -> None:
         super().__init__("another process failed; its own message tells why")
         self.exit_code = exit_code
+
+
+def did_you_mean(name: str, known: Iterable[str], listing: str) -> str:
+    """The end of a message about an unknown name: the known one that is most like it, or all of them.
+
+    Args:
+        name: what was asked for.
+        known: what there is.
+        listing: introduces all known names, such as "the classes are".
+
+    >>> did_you_mean("koalla", ["panda", "koala"], "the classes are")
+    "did you mean 'koala'?"
+    >>> did_you_mean("sushi", ["panda", "koala"], "the classes are")
+    'the classes are: panda, koala'
+    """
+    names = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name.casefold(), names, n=1)
+    return f"did you mean {names[close[0]]!r}?" if close else f"{listing}: {', '.join(names.values()) or 'none'}"
