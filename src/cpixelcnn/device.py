@@ -66,6 +66,14 @@ class PrecisionChoice:
     reason: str
 
 
+@dataclass(frozen=True)
+class CompilationChoice:
+    """Whether the network is compiled, and why."""
+
+    wanted: bool
+    reason: str
+
+
 def choose_precision(name: str, device: torch.device) -> PrecisionChoice:
     """Resolve auto, float32 or bfloat16. "auto" takes bfloat16 only where the hardware multiplies it faster."""
     if name != "auto":

@@ -16,9 +16,8 @@ import pytest
 import torch
 
 import cpixelcnn
-from cpixelcnn.device import PrecisionChoice
+from cpixelcnn.device import CompilationChoice, PrecisionChoice
 from cpixelcnn.runs.environment import cpu_name, describe_environment, record_environment, source_commit
-from cpixelcnn.training.compilation import CompilationChoice
 
 CPU = torch.device("cpu")
 PRECISION = PrecisionChoice("float32", "as asked")

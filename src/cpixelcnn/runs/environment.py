@@ -20,9 +20,8 @@ import torch
 import torch.distributed
 
 from cpixelcnn import __version__
-from cpixelcnn.device import PrecisionChoice
+from cpixelcnn.device import CompilationChoice, PrecisionChoice
 from cpixelcnn.storage import write_json
-from cpixelcnn.training.compilation import CompilationChoice
 
 ENVIRONMENT = "environment.json"
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class CompilationChoice:
-    """Whether the network is compiled, and why."""
-
-    wanted: bool
-    reason: str
+from cpixelcnn.device import CompilationChoice
 
 
 def choose_compilation(name: str, device: torch.device) -> CompilationChoice:
