@@ -6,6 +6,8 @@ float32, eager, weight norm as torch's parametrization, dropout as torch's modul
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -113,9 +115,9 @@ def textbook_loss(x: Tensor, parameters: Tensor) -> Tensor:
     above, below = inverse * (centred + 1 / 255), inverse * (centred - 1 / 255)
     delta = torch.sigmoid(above) - torch.sigmoid(below)
     middle = inverse * centred
-    density = middle - log_scales - 2.0 * F.softplus(middle) - torch.log(torch.tensor(127.5))
+    density = middle - log_scales - 2.0 * F.softplus(middle) - math.log(127.5)
     inner = torch.where(delta > 1e-5, torch.log(delta.clamp(min=1e-12)), density)
     edges = torch.where(x[:, :, None] > 0.999, -F.softplus(below), inner)
     log_probs = torch.where(x[:, :, None] < -0.999, above - F.softplus(above), edges).sum(1)
     log_prob = torch.logsumexp(log_probs + F.log_softmax(logits, dim=1), dim=1)
-    return -log_prob.sum() / (x.numel() * torch.log(torch.tensor(2.0)))
+    return -log_prob.sum() / (x.numel() * math.log(2.0))

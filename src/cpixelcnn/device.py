@@ -102,9 +102,17 @@ def _bfloat16_of_the_cpu() -> tuple[bool, str]:
 
 @contextmanager
 def network_precision(name: str, device: torch.device) -> Iterator[None]:
-    """While open, the network's matrix products run in this precision; weights and likelihood stay in float32."""
+    """While open, the network's matrix products run in this precision, whatever the caller's autocast says.
+
+    Weights and likelihood stay in float32.
+    """
     with torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16"):
         yield
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The widest floating-point type of a device: float64, but for MPS, which has none."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @contextmanager

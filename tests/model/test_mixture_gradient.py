@@ -41,3 +41,25 @@ def test_of_all_parameters(image_channels: int) -> None:
     assert torch.autograd.gradcheck(
         lambda parameters: DiscretizedLogisticMixture(parameters, image_channels).log_prob(images), (parameters,)
     )
+
+
+def test_second_derivatives() -> None:
+    """Those of the written-out gradient, against numerical ones."""
+    torch.manual_seed(0)
+    parameters = torch.randn(1, 20, 2, 3, dtype=torch.float64, requires_grad=True)
+    images = VALUES.expand(1, 3, 2, 3)
+    assert torch.autograd.gradgradcheck(
+        lambda parameters: DiscretizedLogisticMixture(parameters, 3).log_prob(images), (parameters,)
+    )
+
+
+def test_transforms_of_functions() -> None:
+    torch.manual_seed(0)
+    parameters = torch.randn(1, 6, 2, 3, dtype=torch.float64)
+
+    def log_prob(parameters: torch.Tensor) -> torch.Tensor:
+        return DiscretizedLogisticMixture(parameters, 1).log_prob(VALUES).sum()
+
+    hessian = torch.func.jacrev(torch.func.jacrev(log_prob))(parameters)
+    torch.testing.assert_close(hessian, torch.autograd.functional.hessian(log_prob, parameters))
+    assert hessian.any()

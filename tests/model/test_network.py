@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import DataError
-from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.network import PixelCNN, pixel_log_probs
 
 FUSIONS = [(early, film) for early in ("vector", "template", "none") for film in ("linear", "mlp", "none")]
 SIZES = [(1, 1), (1, 6), (7, 1), (5, 7), (9, 6), (4, 8)]
@@ -127,7 +127,7 @@ def test_each_stream_is_exactly_causal(stream: str, size: tuple[int, int], make_
     model = make_model(image_height=height, image_width=width)
     states: list[Tensor] = []
     for pair in (*model.up_levels[0], *model.down_levels[-1]):
-        getattr(pair, stream).register_forward_hook(lambda _, __, output: states.append(output.x))
+        getattr(pair, stream).register_forward_hook(lambda _, __, output: states.append(output))
     nr_pixels = height * width
     torch.manual_seed(0)
     x = torch.rand(1, 3, height, width).expand(nr_pixels, -1, -1, -1).clone().requires_grad_()
@@ -340,3 +340,14 @@ def test_unconditional_model_takes_no_labels(
 def test_no_images_have_no_log_probs(make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor]) -> None:
     model = make_model()
     assert model.log_prob(make_images(model, 0), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+def test_log_prob_is_computed_in_float32_under_a_callers_autocast(
+    make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor]
+) -> None:
+    model = make_model()
+    images, labels = make_images(model, 2), torch.tensor([0, 2])
+    expected = model.log_prob(images, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.log_prob(images, labels), expected)
+        assert not torch.equal(pixel_log_probs(model, images, labels, precision="bfloat16").sum((1, 2)), expected)

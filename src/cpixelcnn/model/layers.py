@@ -1,7 +1,7 @@
 """The layers of PixelCNN++: shifted convolutions with weight normalisation, and the gated residual block.
 
-Two kinds of convolution keep the model autoregressive without masks (Salimans et al. 2017, section 2.5; the shifts are
-those of van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders"):
+Two kinds of convolution keep the model autoregressive without masks (Salimans et al. 2017, arXiv 1701.05517; the shifts
+are those of van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders", arXiv 1606.05328):
 
 * *down-shifted*: the output at row i sees the input at rows <= i and at every column near it (the *u* stream);
 * *down-right-shifted*: the output at (i, j) sees the input at rows <= i and columns <= j (the *ul* stream).
@@ -19,15 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpixelcnn.model import fused
 from cpixelcnn.model.conditioning import FiLM
-from cpixelcnn.model.fused.gated_residual import ConcatELU, GatedResidual
+from cpixelcnn.model.fused.dropout import dropout_mask
+from cpixelcnn.model.fused.gated_residual import gated_residual
 from cpixelcnn.model.fused.weight_norm import weight_norm
 
 _SMALLEST_VARIANCE = 1e-6  # below it a channel counts as constant over the initialising batch, and has no scale to set
 
 
 class WeightNormConv(nn.Module):
-    """Convolution with weight normalisation,  y = (g * v / ||v||) * x + b  (Salimans & Kingma 2016, equation 2).
+    """Convolution with weight normalisation,  y = (g * v / ||v||) * x + b.
+
+    Salimans & Kingma 2016, arXiv 1602.07868, equation 2.
 
     The norm is taken over everything but the output channel. For a transposed convolution that channel is axis 1 of the
     weight, not axis 0.
@@ -162,25 +166,7 @@ class NetworkInNetwork(WeightNormConv):
 
 def concat_elu(x: Tensor) -> Tensor:
     """elu of x and of -x, side by side: (N, C, H, W) -> (N, 2C, H, W); invertible, so no information is cut off."""
-    if torch.compiler.is_compiling():
-        return torch.cat([F.elu(x), F.elu(-x)], dim=1)
-    activated: Tensor = ConcatELU.apply(x)
-    return activated
-
-
-class Activation:
-    """An activation x (N, C, H, W) and its concat_elu, which is computed when it is first needed, and once for all."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
-        self._activated: Tensor | None = None
-
-    @property
-    def activated(self) -> Tensor:
-        """concat_elu(x), (N, 2C, H, W)."""
-        if self._activated is None:
-            self._activated = concat_elu(self.x)
-        return self._activated
+    return torch.cat([F.elu(x), F.elu(-x)], dim=1)
 
 
 def down_shift(x: Tensor) -> Tensor:
@@ -194,13 +180,7 @@ def right_shift(x: Tensor) -> Tensor:
 
 
 class ElementDropout(nn.Module):
-    """Dropout of single elements (not of whole channels), scaled by 1 / (1 - p) while training; the identity otherwise.
-
-    On a CPU torch draws one 32-bit random word for each element and compares it, which makes a training step a fifth
-    to two fifths longer (benchmarks/dropout.py). Here eight elements share one 64-bit word where p is a multiple of
-    1 / 128, and four otherwise, with p met to within 2^-16; and what compares is integer arithmetic, many elements at a
-    time.
-    """
+    """Dropout of single elements, not of whole channels; while training, what is kept is scaled by 1 / (1 - p)."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -208,28 +188,16 @@ class ElementDropout(nn.Module):
 
     @property
     def scale(self) -> float:
-        """What the kept elements are multiplied by."""
+        """What the elements that are kept are multiplied by."""
         return 1.0 / (1.0 - self.p)
 
-    def keep(self, x: Tensor) -> Tensor | None:
-        """1 for every element of x that is kept and 0 for the others, in x's memory format; None: all are kept."""
-        if not self.training or self.p == 0:
-            return None
-        if torch.compiler.is_compiling():
-            return torch.rand_like(x, dtype=torch.float32) >= self.p
-        if x.device.type != "cpu":
-            return torch.empty_like(x, dtype=torch.bool).bernoulli_(1.0 - self.p)
-        bits = 8 if (self.p * 128).is_integer() else 16
-        words = torch.empty(-(-x.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
-        drawn = words.view(torch.int8 if bits == 8 else torch.int16)[: x.numel()]
-        # Halved, so that no difference overflows; its sign is 0 or -1.
-        threshold = round((self.p - 0.5) * 2 ** (bits - 1))
-        keep: Tensor = ((drawn >> 1) - threshold >> bits - 1) + 1
-        return keep.to(torch.int8).as_strided(x.size(), x.stride())
+    def mask(self, x: Tensor) -> Tensor | None:
+        """1 for every element of x that is kept and 0 for the others; None where all are kept."""
+        return dropout_mask(x, self.p) if self.training and self.p > 0 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        keep = self.keep(x)
-        return x if keep is None else x * keep * self.scale
+        mask = self.mask(x)
+        return x if mask is None else x * mask * self.scale
 
 
 class GatedResidualBlock(nn.Module):
@@ -263,45 +231,20 @@ class GatedResidualBlock(nn.Module):
         self.conv_out = conv(2 * nr_filters, 2 * nr_filters, init_scale=0.1)
         self.film = film
 
-    def forward(
-        self, x: Activation, skips: Sequence[Activation] = (), class_embedding: Tensor | None = None
-    ) -> Activation:
-        """x of F channels, skips of `skip_channels` together, class_embedding (N, E) -> an activation of F channels."""
-        if self.conv_in.initialising or torch.compiler.is_compiling():
-            return Activation(self.definition(x.x, [skip.x for skip in skips], class_embedding))
-        precision = x.activated.dtype
-        gamma = beta = None
-        if self.film is not None:
-            assert class_embedding is not None
-            gamma, beta = (each.to(precision) for each in self.film.gamma_beta(class_embedding))
-        bias_in: Tensor = self.conv_in.b
-        pairs: list[Tensor] = []
-        if self.skip is not None:
-            bias_in = bias_in + self.skip.b
-            # The weight's inputs are concat_elu of all skips side by side: elu of all of them, then of their negatives.
-            channels = [skip.x.shape[1] for skip in skips]
-            positive, negative = (torch.split(half, channels, dim=1) for half in self.skip.weight().chunk(2, dim=1))
-            for skip, *halves in zip(skips, positive, negative, strict=True):
-                pairs += [skip.activated, torch.cat(halves, dim=1).to(precision)]
-        keep = self.dropout.keep(x.activated)
-        weight_out = self.conv_out.weight(1.0 if keep is None else self.dropout.scale)
-        y: Tensor = GatedResidual.apply(
-            x.x,
-            x.activated,
-            self.conv_in.weight().to(precision),
-            bias_in.to(precision),
-            weight_out.to(precision),
-            self.conv_out.b.to(precision),
-            gamma,
-            beta,
-            keep,
-            self.conv_in.padding,
-            *pairs,
-        )
-        return Activation(y)
+    def forward(self, x: Tensor, skips: Sequence[Tensor] = (), class_embedding: Tensor | None = None) -> Tensor:
+        """The output of the block.
 
-    def definition(self, x: Tensor, skips: Sequence[Tensor] = (), class_embedding: Tensor | None = None) -> Tensor:
-        """The same, layer by layer from tensors: what `forward` is tested against, what initialises and is compiled."""
+        Args:
+            x: (N, F, H, W).
+            skips: further inputs, of `skip_channels` channels together.
+            class_embedding: (N, E), for FiLM.
+
+        Returns:
+            (N, F, H, W).
+        """
+        if fused.applicable() and not self.conv_in.initialising:
+            # The same function as one node of the autograd graph: a third of the memory and fewer passes over it.
+            return gated_residual(self, x, skips, class_embedding)
         h = self.conv_in(concat_elu(x))
         if self.skip is not None:
             h = h + self.skip(concat_elu(torch.cat(list(skips), dim=1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cpixelcnn.config import ModelConfig
+from cpixelcnn.device import network_precision, widest_float
 from cpixelcnn.errors import DataError
 from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
 from cpixelcnn.model.layers import (
-    Activation,
     DownRightShiftedConv,
     DownRightShiftedDeconv,
     DownShiftedConv,
@@ -30,7 +30,35 @@ from cpixelcnn.model.mixture import PARAMETERS_PER_COMPONENT, DiscretizedLogisti
 
 NR_LEVELS = 3  # full, half and quarter resolution
 
-Streams = tuple[Activation, Activation]  # u and ul
+Streams = tuple[Tensor, Tensor]  # u and ul, each (N, F, H, W)
+
+
+def pixel_log_probs(network: nn.Module, images: Tensor, labels: Tensor | None, *, precision: str = "float32") -> Tensor:
+    """log p(x_i | x_<i, c) in nats of every pixel (its channels together), (N, H, W).
+
+    This is what training maximises and what `PixelCNN.log_prob` is the sum of.
+
+    Args:
+        network: a `PixelCNN`, or what wraps one (DistributedDataParallel, torch.compile).
+        images: uint8 (N, C, H, W).
+        labels: class indices (N,), None for an unconditional model.
+        precision: of the network's convolutions, "float32" or "bfloat16", whatever autocast is open around the call.
+            The likelihood is computed in the precision of the weights (float32) in any case.
+    """
+    return _distribution(network, images, labels, precision).log_prob(images)
+
+
+def sum_over_pixels(log_probs: Tensor) -> Tensor:
+    """The sum of (N, H, W) over rows and columns, (N,), in the widest float of its device."""
+    return log_probs.sum(dim=(1, 2), dtype=widest_float(log_probs.device))
+
+
+def _distribution(
+    network: nn.Module, images: Tensor, labels: Tensor | None, precision: str
+) -> DiscretizedLogisticMixture:
+    with network_precision(precision, images.device):
+        parameters = network(scale_pixels(images), labels)
+    return DiscretizedLogisticMixture(parameters, images.shape[1])
 
 
 class StreamPair(nn.Module):
@@ -61,19 +89,17 @@ class StreamPair(nn.Module):
 
     def forward(self, streams: Streams, long_skip: Streams | None, class_embedding: Tensor | None) -> Streams:
         if not (self.recomputing and torch.is_grad_enabled()):
-            return self._advance(streams, long_skip or (), class_embedding)
+            return self._advance(class_embedding, *streams, *(long_skip or ()))
+        streams_and_skips = (*streams, *(long_skip or ()))
+        recomputed: Streams = checkpoint(self._advance_anew, class_embedding, *streams_and_skips, use_reentrant=False)
+        return recomputed
 
-        def advance(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-            u, ul, *skips = (Activation(x) for x in tensors)
-            u, ul = self._advance((u, ul), skips, class_embedding)
-            return u.x, ul.x
+    def _advance_anew(self, class_embedding: Tensor | None, *tensors: Tensor) -> Streams:
+        """The same from tensors of its own: what is kept with a tensor must not be found when it is recomputed."""
+        u, ul, *long_skip = (x.view_as(x) for x in tensors)
+        return self._advance(class_embedding, u, ul, *long_skip)
 
-        tensors = [activation.x for activation in (*streams, *(long_skip or ()))]
-        u, ul = checkpoint(advance, *tensors, use_reentrant=False)
-        return Activation(u), Activation(ul)
-
-    def _advance(self, streams: Streams, long_skip: Sequence[Activation], class_embedding: Tensor | None) -> Streams:
-        u, ul = streams
+    def _advance(self, class_embedding: Tensor | None, u: Tensor, ul: Tensor, *long_skip: Tensor) -> Streams:
         u = self.u(u, long_skip[:1], class_embedding)
         return u, self.ul(ul, (u, *long_skip[1:]), class_embedding)
 
@@ -84,9 +110,9 @@ class PixelCNN(nn.Module):
     `log_prob` is what everything else is made of: training maximises it, classification is its argmax over classes,
     bits per dimension its mean. With both fusions switched off the model is unconditional and takes no labels.
 
-    Images are uint8 (N, C, H, W); labels are int64 (N,) class indices. Any height and width will do: sizes that are
-    not a multiple of four are padded below and to the right, where causality lets nothing be seen, and the output is
-    cropped.
+    Images are uint8 (N, C, H, W); labels are int64 (N,) class indices. Any height and width will do: sizes that are not
+    a multiple of four are padded with zeros below and to the right, and the output is cropped. The u stream looks to
+    the right in the rows above, so it sees that padding; since that is constant, it shows nothing of a later pixel.
 
     >>> from cpixelcnn.config import ModelConfig
     >>> config = ModelConfig(classes=("cat", "dog"), image_height=8, image_width=8, nr_filters=8)
@@ -131,9 +157,11 @@ class PixelCNN(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Mixture parameters at every pixel.
 
+        The arguments are not checked here; `distribution` and `log_prob` check theirs.
+
         Args:
             x: images in [-1, 1], (N, C, H, W).
-            labels: class indices (N,), not needed by an unconditional model.
+            labels: class indices (N,) in 0..C-1, not needed by an unconditional model.
 
         Returns:
             (N, 10K, H, W) for three channels, (N, 3K, H, W) for one; the numbers at pixel i depend on pixels before i
@@ -150,8 +178,8 @@ class PixelCNN(nn.Module):
         )  # the channel of ones: wherever a convolution sees 0 in it is padding
         x = F.pad(x, (0, -width % 4, 0, -height % 4)).contiguous(memory_format=torch.channels_last)
 
-        u = Activation(down_shift(self.u_in(x)))
-        ul = Activation(down_shift(self.ul_in_above(x)) + right_shift(self.ul_in_left(x)))
+        u = down_shift(self.u_in(x))
+        ul = down_shift(self.ul_in_above(x)) + right_shift(self.ul_in_left(x))
         streams = u, ul
         skips = [streams]
         for i, up_level in enumerate(self.up_levels):
@@ -160,7 +188,7 @@ class PixelCNN(nn.Module):
                 skips.append(streams)
             if i < NR_LEVELS - 1:
                 u, ul = streams
-                streams = Activation(self.u_halve[i](u.x)), Activation(self.ul_halve[i](ul.x))
+                streams = self.u_halve[i](u), self.ul_halve[i](ul)
                 skips.append(streams)
 
         streams = skips.pop()
@@ -169,30 +197,44 @@ class PixelCNN(nn.Module):
                 streams = pair(streams, skips.pop(), class_embedding)
             if i < NR_LEVELS - 1:
                 u, ul = streams
-                streams = Activation(self.u_double[i](u.x)), Activation(self.ul_double[i](ul.x))
+                streams = self.u_double[i](u), self.ul_double[i](ul)
 
-        parameters: Tensor = self.out(F.elu(streams[1].x))
+        parameters: Tensor = self.out(F.elu(streams[1]))
         return parameters[:, :, :height, :width]
 
     def distribution(self, images: Tensor, labels: Tensor | None = None) -> DiscretizedLogisticMixture:
-        """The mixture at every pixel, given the pixels before it; images uint8 (N, C, H, W), labels (N,)."""
+        """The mixture at every pixel, given the pixels before it; images uint8 (N, C, H, W), labels (N,).
+
+        Raises:
+            DataError: as `log_prob`.
+        """
         self._check(images, labels)
-        return DiscretizedLogisticMixture(self(scale_pixels(images), labels), self.config.image_channels)
+        return _distribution(self, images, labels, "float32")
 
     def log_prob(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """log p(x | c) in nats, (N,) float64; log p(x) for an unconditional model.
+        """log p(x | c) in nats, (N,) float64; log p(x) for an unconditional model. Computed in float32.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            labels: class indices (N,), not needed by an unconditional model.
 
         Raises:
             DataError: images of another kind or shape than the model's, or labels that are missing or out of range.
         """
-        per_pixel = self.distribution(images, labels).log_prob(images)
-        precision = torch.float32 if per_pixel.device.type == "mps" else torch.float64  # MPS has no float64
-        return per_pixel.sum(dim=(1, 2), dtype=precision)
+        self._check(images, labels)
+        return sum_over_pixels(pixel_log_probs(self, images, labels))
 
     def initialise(self, images: Tensor, labels: Tensor | None = None) -> None:
-        """Initialise weight normalisation from one real batch (data-dependent; Salimans & Kingma 2016, section 3).
+        """Initialise weight normalisation from one real batch (Salimans & Kingma 2016, arXiv 1602.07868, section 3).
 
         Dropout is off meanwhile, so that the statistics are those of the network as it is evaluated.
+
+        Args:
+            images: uint8 (N, C, H, W), some dozens.
+            labels: class indices (N,), not needed by an unconditional model.
+
+        Raises:
+            DataError: as `log_prob`.
         """
         with evaluation_mode(self), torch.no_grad(), data_dependent_initialisation(self):
             self.distribution(images, labels)

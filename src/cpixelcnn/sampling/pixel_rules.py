@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpixelcnn.device import widest_float
 from cpixelcnn.model.mixture import DiscretizedLogisticMixture
 
 
@@ -150,7 +151,7 @@ class GuidedSampler:
 
 def _invert(log_probs: Tensor, noise: Tensor) -> Tensor:
     """The value whose interval of the cumulative probabilities (N, 256) holds the noise (N,): uint8 (N,)."""
-    precision = torch.float32 if noise.device.type == "mps" else torch.float64  # MPS has no float64
+    precision = widest_float(noise.device)
     cumulative = log_probs.to(precision).exp().cumsum(dim=1)
     value = (noise.to(precision)[:, None] * cumulative[:, -1:] >= cumulative).sum(dim=1)
     return value.clamp(max=255).to(torch.uint8)

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.device import network_precision, to_device
+from cpixelcnn.device import to_device
 from cpixelcnn.errors import ConfigError
-from cpixelcnn.model.mixture import DiscretizedLogisticMixture, scale_pixels
+from cpixelcnn.model.network import pixel_log_probs, sum_over_pixels
 from cpixelcnn.randomness import derive_seed, random_words
 from cpixelcnn.training.batches import Batch
 
@@ -93,7 +93,7 @@ class Objective:
         # log p(x | c') - log p(x | c) of the drawn classes, (n, m).
         margins = torch.stack(
             [
-                _sum_precisely(self._log_probs_with_dropout(model, images, classes, part.first) - right)
+                sum_over_pixels(self._log_probs_with_dropout(model, images, classes, part.first) - right)
                 for classes in wrong.unbind(1)
             ],
             dim=1,
@@ -105,9 +105,7 @@ class Objective:
 
     def _log_probs(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Log-probability of every pixel, (N, H, W)."""
-        with network_precision(self.precision, self.device):
-            parameters = model(scale_pixels(images), labels)
-        return DiscretizedLogisticMixture(parameters, self.model_config.image_channels).log_prob(images)
+        return pixel_log_probs(model, images, labels, precision=self.precision)
 
     def _log_probs_with_dropout(self, model: nn.Module, images: Tensor, labels: Tensor, number: int) -> Tensor:
         """The same, with the dropout that belongs to this number on the clock, whatever the labels."""
@@ -157,8 +155,3 @@ def _divided(start: int, length: int, share: float) -> tuple[Tensor, Tensor]:
     counts = [math.ceil(position * share) for position in range(start, start + length + 1)]
     chosen = torch.tensor(counts).diff() > 0
     return torch.nonzero(chosen)[:, 0], torch.nonzero(~chosen)[:, 0]
-
-
-def _sum_precisely(per_pixel: Tensor) -> Tensor:
-    precision = torch.float32 if per_pixel.device.type == "mps" else torch.float64  # MPS has no float64
-    return per_pixel.sum(dim=(1, 2), dtype=precision)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from cpixelcnn.model.conditioning import FiLM
+from cpixelcnn.model.fused import applicable, definitions_only
+from cpixelcnn.model.fused.gated_residual import _ConcatELU
 from cpixelcnn.model.layers import (
-    Activation,
     DownRightShiftedConv,
     DownShiftedConv,
     GatedResidualBlock,
@@ -49,10 +50,11 @@ def test_equals_its_definition_with_all_gradients(
     wanted = [x, *skips, *([embedding] if film else []), *block.parameters()]
 
     torch.manual_seed(2)
-    fused = block(Activation(x), [Activation(skip) for skip in skips], embedding).x
+    fused = block(x, skips, embedding)
     fused_gradients = torch.autograd.grad((fused * weights).sum(), wanted)
     torch.manual_seed(2)  # the same dropout
-    plain = block.definition(x, skips, embedding)
+    with definitions_only():
+        plain = block(x, skips, embedding)
     plain_gradients = torch.autograd.grad((plain * weights).sum(), wanted)
 
     torch.testing.assert_close(fused, plain)
@@ -63,9 +65,9 @@ def test_equals_its_definition_with_all_gradients(
 def test_gradient_of_an_activation_that_several_blocks_share() -> None:
     first, second = (make_block(conv, 1, False, 0.0) for conv in (DownShiftedConv, DownRightShiftedConv))
     x, skip, _ = make_inputs(1, (4, 4), torch.channels_last)
-    shared, other = Activation(x), Activation(skip)
-    fused = first(shared, [other]).x.square().sum() + second(other, [shared]).x.sum()
-    plain = first.definition(x, [skip]).square().sum() + second.definition(skip, [x]).sum()
+    fused = first(x, [skip]).square().sum() + second(skip, [x]).sum()
+    with definitions_only():
+        plain = first(x, [skip]).square().sum() + second(skip, [x]).sum()
     torch.testing.assert_close(torch.autograd.grad(fused, (x, skip)), torch.autograd.grad(plain, (x, skip)))
 
 
@@ -74,13 +76,14 @@ def test_concat_elu_and_its_gradient(size: tuple[int, ...]) -> None:
     x = torch.randn(size, dtype=torch.float64, requires_grad=True)
     expected = nn.functional.elu(torch.cat([x, -x], dim=1))
     torch.testing.assert_close(concat_elu(x), expected)
-    assert torch.autograd.gradcheck(concat_elu, x)
+    torch.testing.assert_close(_ConcatELU.apply(x), expected)
+    assert torch.autograd.gradcheck(_ConcatELU.apply, x)
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e-30, -1e-30, 80.0, -80.0, 1e30, -1e30])
 def test_concat_elu_of_extreme_numbers(value: float) -> None:
     x = torch.full((1, 1, 1, 1), value)
-    assert torch.equal(concat_elu(x), nn.functional.elu(torch.cat([x, -x], dim=1)))
+    assert torch.equal(_ConcatELU.apply(x), nn.functional.elu(torch.cat([x, -x], dim=1)))
 
 
 def test_keeps_little_more_than_half_of_what_its_definition_keeps() -> None:
@@ -93,11 +96,33 @@ def test_keeps_little_more_than_half_of_what_its_definition_keeps() -> None:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    activations = Activation(x), [Activation(skip) for skip in skips]
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        fused = block(*activations, embedding)
+        fused = block(x, skips, embedding)
         fused_bytes = sum(kept.values())
         kept.clear()
-        plain = block.definition(x, skips, embedding)
+        with definitions_only():
+            plain = block(x, skips, embedding)
     assert fused_bytes < 0.6 * sum(kept.values())
-    assert fused.x.shape == plain.shape
+    assert fused.shape == plain.shape
+
+
+def test_its_gradient_cannot_be_differentiated_and_says_so() -> None:
+    """Even where the incoming gradient needs none, for which torch's own decorator silently returns zeros."""
+    block = make_block(DownShiftedConv, 0, False, 0.0)
+    x = make_inputs(0, (3, 3), torch.channels_last)[0]
+    with pytest.raises(RuntimeError, match="no second derivatives; compute the model within"):
+        torch.autograd.grad(block(x).sum(), x, create_graph=True)
+    with definitions_only():
+        (gradient,) = torch.autograd.grad(block(x).sum(), x, create_graph=True)
+        assert torch.autograd.grad(gradient.square().sum(), x)[0].any()
+
+
+def test_transforms_of_functions_use_the_definition() -> None:
+    block = make_block(DownShiftedConv, 0, False, 0.0)
+    x = make_inputs(0, (3, 3), torch.channels_last)[0].detach()
+    wanted = torch.autograd.functional.jacobian(block, x)
+    torch.testing.assert_close(torch.func.jacrev(block)(x), wanted)
+    assert applicable()
+    with definitions_only():
+        assert not applicable()
+    assert applicable()

@@ -1,4 +1,4 @@
-"""Weight normalisation,  w = g * v / ||v||  (Salimans & Kingma 2016, equation 2), with its gradient written out:
+"""Weight normalisation,  w = g * v / ||v||  (Salimans & Kingma 2016, arXiv 1602.07868, equation 2), and its gradient:
 
     dg = dw . v / ||v||,      dv = g / ||v|| * (dw - (dw . v / ||v||) v / ||v||)          (equation 3),
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from cpixelcnn.model.fused import applicable, first_order_only
 
 
 def weight_norm(v: Tensor, g: Tensor, axis: int = 0, scale: float = 1.0) -> Tensor:
     """scale * g * v / ||v||  of a convolution's v, the output channels of which lie along `axis`; g (F,)."""
-    if torch.compiler.is_compiling():  # which fuses what is written plainly
+    if not applicable():
         return v * _norm_and_factor(v, g, axis, scale)[1]
     weight: Tensor = _WeightNorm.apply(v, g, axis, scale)
     return weight
@@ -32,7 +33,7 @@ class _WeightNorm(torch.autograd.Function):
         return v * factor
 
     @staticmethod
-    @once_differentiable
+    @first_order_only
     def backward(ctx: Any, dw: Tensor) -> tuple[Tensor, Tensor, None, None]:
         v, norm, factor = ctx.saved_tensors
         along = (dw * v).sum(_others(ctx.axis), keepdim=True) / norm
