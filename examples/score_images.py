@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import cpixelcnn
-from cpixelcnn.datasets.user_images import read_inputs
+from cpixelcnn.datasets.user_images import read_user_images
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
 def read(paths: list[Path], model: cpixelcnn.PixelCNN) -> cpixelcnn.ImageSet:
     """Image files at the size that the model was made for; those that cannot be read are told and left out."""
     config = model.config
-    images, failures = read_inputs(
+    images, failures = read_user_images(
         paths,
         classes=config.classes,
         channels=config.image_channels,

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import cpixelcnn
-from cpixelcnn.datasets.image_set import balanced_subset
+from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.training.callbacks import TrainingListener
 

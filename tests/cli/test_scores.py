@@ -132,7 +132,7 @@ def test_eval_of_samples_that_do_not_suit(
     large = load_split(DataConfig(image_size=12, train_size=4), "train")
     store_samples(tmp_path / "large", large)
     for samples, code, messages in (
-        ("renamed", 2, ("koala, pizza, but --samples renamed has", "koala, sushi")),
+        ("renamed", 2, ("koala, pizza, but renamed has", "koala, sushi")),
         ("nameless", 3, ("nameless has images without a class",)),
         (photographs, 3, ("without a class",)),
         ("large", 3, ("12x12 RGB", "8x8 RGB")),

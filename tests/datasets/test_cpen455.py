@@ -122,7 +122,7 @@ def test_a_missing_validation_split_is_drawn_from_the_training_images(tmp_path: 
     train, validation = load_split(config, "train"), load_split(config, "validation")
     assert train.class_counts == (9, 9, 9, 9) and validation.class_counts == (1, 1, 1, 1)
     assert train.paths and validation.paths and not set(train.paths) & set(validation.paths)
-    assert validation.origin == "drawn from train.csv (0.1 of each class, seed 0)"
+    assert validation.origin == "held out from train.csv (0.1 of each class, seed 0)"
     for index, path in enumerate(validation.paths):
         assert int(validation.images[index, 0, 0, 0]) == int(path.stem)
 

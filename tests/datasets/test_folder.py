@@ -32,7 +32,7 @@ def test_splits_are_drawn_where_there_are_none(tmp_path: Path) -> None:
     assert len(paths) == len(set(paths)) == 50
     for part in parts.values():
         assert [part.classes[label] for label in part.labels] == [path.parent.name for path in part.paths or ()]
-    assert parts["test"].origin == f"drawn from {tmp_path} (0.1 of each class, seed 0)"
+    assert parts["test"].origin == f"held out from {tmp_path} (0.1 of each class, seed 0)"
     assert "without validation and test" in parts["train"].origin
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpixelcnn.datasets.image_files import find_images, natural_key, subfolders
+from cpixelcnn.datasets.image_files import find_images, iter_images, natural_key, subfolders
 from cpixelcnn.errors import DataError
 
 
@@ -38,7 +38,34 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> No
     (tmp_path / "a" / "1.png").touch()
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    assert names(tmp_path) == ["a/1.png", "b/1.png"]
+    (tmp_path / "c").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path) == ["a/1.png"], "each folder is searched once"
+
+
+def test_folders_that_are_linked_with_each_other_are_searched_once_each(tmp_path: Path) -> None:
+    """Ten folders with links to all of them have 10! ways through; that used to take for ever."""
+    for name in range(10):
+        (tmp_path / str(name)).mkdir()
+        (tmp_path / str(name) / "x.png").touch()
+        for other in range(10):
+            (tmp_path / str(name) / f"to-{other}").symlink_to(tmp_path / str(other))
+    assert len(names(tmp_path)) == 10
+
+
+def test_very_deep_folders(tmp_path: Path) -> None:
+    """More levels than Python has stack frames."""
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(1100):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("x.png").touch()
+    finally:
+        os.chdir(here)
+    errors: list[DataError] = []
+    found = list(iter_images(tmp_path, on_error=errors.append))
+    assert len(found) + len(errors) == 1  # the system itself cannot name what lies so deep
 
 
 def test_a_missing_directory(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_grey_sets(tmp_path: Path, name: str, kind: str) -> None:
         assert part.images.shape[1:] == (1, 28, 28) and part.labels.dtype == torch.int64
         assert part.images[:, 0, 5, 5].tolist() == part.labels.tolist()
     assert parts["validation"].class_counts == (1,) * 10
-    assert parts["validation"].origin == f"drawn from training images of {name} (0.1 of each class, seed 0)"
+    assert parts["validation"].origin == f"held out from training images of {name} (0.1 of each class, seed 0)"
     assert parts["test"].classes[9] == ("9" if name == "mnist" else "Ankle boot")
 
 

@@ -1,12 +1,13 @@
 """Images handed over for classification: files and directories, known and unknown classes, good and bad."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from cpixelcnn.datasets.user_images import Inputs, read_inputs
+from cpixelcnn.datasets.user_images import UserImages, iter_user_images, read_user_images
 from cpixelcnn.errors import BadImagesError, DataError
 
 CLASSES = ("hamburger", "panda", "koala", "pizza")
@@ -18,8 +19,8 @@ def put(path: Path) -> Path:
     return path
 
 
-def read(*paths: Path, skip_bad: bool = True) -> Inputs:
-    return read_inputs(paths, classes=CLASSES, channels=3, height=4, width=4, skip_bad=skip_bad)
+def read(*paths: Path, skip_bad: bool = True) -> UserImages:
+    return read_user_images(paths, classes=CLASSES, channels=3, height=4, width=4, skip_bad=skip_bad)
 
 
 def test_files_and_directories_with_and_without_classes(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_bad_files_are_returned_beside_the_good_ones(tmp_path: Path) -> None:
     assert images.paths == (good,) and images.nr_skipped == 5
     reasons = {path.name: reason for path, reason in failures}
     assert list(reasons) == ["a.png", "c.png", "d.png", "absent", "empty"]
-    assert reasons["absent"] == "no such file" and reasons["empty"] == "no images in this directory"
+    assert reasons["absent"] == "no such file" and reasons["empty"] == "no images in this folder"
     with pytest.raises(BadImagesError, match="5 images cannot be used"):
         read(tmp_path, tmp_path / "absent", tmp_path / "empty", skip_bad=False)
 
@@ -69,7 +70,7 @@ def test_none_that_can_be_read(tmp_path: Path) -> None:
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there are no images in .*; name image files or directories"):
+    with pytest.raises(DataError, match=r"there are no images in .*; name image files or folders with images"):
         read(tmp_path)
     with pytest.raises(DataError, match="an empty list of paths"):
         read()
@@ -86,3 +87,41 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
     put(path)
     assert read(tmp_path).images.paths == (path,)
+
+
+def test_images_are_read_batch_by_batch(tmp_path: Path) -> None:
+    for number in range(5):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe.png")
+    batches = list(iter_user_images([tmp_path], channels=3, height=4, width=4, batch_size=2))
+    assert [len(batch.paths) for batch in batches] == [2, 2, 1]
+    assert [int(value) for batch in batches for value in batch.images[:, 0, 0, 0]] == [0, 1, 2, 3, 4]
+    reasons = {path.name: reason for batch in batches for path, reason in batch.failures}
+    assert set(reasons) == {"bad.png", "pipe.png"} and reasons["pipe.png"] == "not a regular file"
+
+
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{number}.png")
+    batches = iter_user_images([tmp_path], channels=3, height=4, width=4, batch_size=2)
+    next(batches)
+    (tmp_path / "3.png").unlink()
+    assert [path.name for path, _ in next(batches).failures] == ["3.png"]
+
+
+def test_patterns_and_names_on_standard_input(tmp_path: Path) -> None:
+    for name in ("a1.png", "a2.png", "b.png", "[odd].png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    sizes = {"channels": 1, "height": 4, "width": 4, "batch_size": 8}
+
+    def names(*given: Path | str, listed: Sequence[str] = ()) -> list[str]:
+        batches = list(iter_user_images(given, standard_input=listed, **sizes))
+        return [path.name for batch in batches for path in batch.paths]
+
+    assert names(tmp_path / "a*.png") == ["a1.png", "a2.png"]
+    assert names(tmp_path / "[odd].png") == ["[odd].png"], "a file of that very name"
+    assert names("-", listed=[f"{tmp_path}/b.png\n", "\n", f"{tmp_path}/a1.png"]) == ["b.png", "a1.png"]
+    assert names(tmp_path / "b.png", tmp_path) == ["b.png", "[odd].png", "a1.png", "a2.png"], "each image once"
+    failures = [f for batch in iter_user_images([tmp_path / "z*"], **sizes) for f in batch.failures]
+    assert [reason for _, reason in failures] == ["nothing matches this pattern"]

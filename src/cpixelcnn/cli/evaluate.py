@@ -115,6 +115,7 @@ def evaluate(
 
 def _load_samples(path: Path, loaded: LoadedModel) -> tuple[ImageSet, DataConfig | None]:
     """Samples that suit the model, with the data that they were learned from, where their manifest tells."""
+    from cpixelcnn.datasets.image_set import match_classes
     from cpixelcnn.sampling.folder.reader import read_samples
 
     model = loaded.config.model
@@ -140,12 +141,7 @@ def _load_samples(path: Path, loaded: LoadedModel) -> tuple[ImageSet, DataConfig
                 f"--samples {path} has the label {highest}, but the model has only {model.nr_classes} classes; "
                 "choose a --model of the same classes"
             )
-    elif images.classes != model.classes:
-        raise ConfigError(
-            f"the model has the classes {', '.join(model.classes)}, but --samples {path} has "
-            f"{', '.join(images.classes)}; choose a --model of the same classes"
-        )
-    return images, recorded
+    return match_classes(images, model.classes), recorded
 
 
 def _size(channels: int, height: int, width: int) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cpixelcnn.config import DataConfig, RunConfig
     from cpixelcnn.datasets.image_set import ImageSet
-    from cpixelcnn.datasets.user_images import Inputs
+    from cpixelcnn.datasets.user_images import UserImages
     from cpixelcnn.distributed import Processes
     from cpixelcnn.evaluation.bits_per_dim import BitsPerDim
     from cpixelcnn.model.network import PixelCNN
@@ -78,6 +78,7 @@ def data_config(stored: DataConfig, dataset: str | None, data_dir: str | None, *
 
 def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download: bool) -> ImageSet:
     """One split at the model's image size; "auto" is the test split where it is labelled, else the validation split."""
+    from cpixelcnn.datasets.image_set import match_classes
     from cpixelcnn.datasets.registry import load_split
 
     model = loaded.config.model
@@ -92,20 +93,19 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
             console.info(f"split      validation, since the test split of {images.name} has no labels")
     if images.nr_skipped:
         console.warn(f"{images.nr_skipped} images that cannot be read were left out")
-    if images.classes != model.classes and model.conditional:
-        raise ConfigError(
-            f"the model has the classes {', '.join(model.classes)}, but {images.name} has "
-            f"{', '.join(images.classes)}; choose the data set it was made for with --dataset"
-        )
+    if model.conditional:
+        images = match_classes(images, model.classes)
+    for note in images.notes:
+        console.info(f"note       {note}")
     return images
 
 
-def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: bool) -> Inputs:
+def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: bool) -> UserImages:
     """Image files and folders that the command line names, at the model's size."""
-    from cpixelcnn.datasets.user_images import read_inputs
+    from cpixelcnn.datasets.user_images import read_user_images
 
     config = loaded.config.model
-    return read_inputs(
+    return read_user_images(
         paths,
         classes=config.classes,
         channels=config.image_channels,

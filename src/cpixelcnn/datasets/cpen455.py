@@ -2,7 +2,7 @@
 
 A line is ``path,label``: a path relative to the data directory and the number of a class, or -1 where it is not known.
 A header, a byte order mark, either line ending, blank lines and spaces around the fields are tolerated. Where there is
-no ``validation.csv``, a validation split is drawn from ``train.csv``.
+no ``validation.csv``, a validation split is held out from ``train.csv``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import torch
 
 from cpixelcnn.datasets.image_files import is_image_name
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
-from cpixelcnn.datasets.listing import Listing
-from cpixelcnn.datasets.request import SplitRequest
-from cpixelcnn.datasets.splits import draw_split
+from cpixelcnn.datasets.listing import Listing, SplitRequest
+from cpixelcnn.datasets.splits import derive_split
 from cpixelcnn.errors import DataError
 
 # The course calls them Class0 to Class3; these are what the pictures show.
@@ -40,12 +39,12 @@ def load_cpen455(request: SplitRequest) -> ImageSet:
         BadImagesError: image files that cannot be used.
     """
     root = request.directory
-    draws = not os.path.lexists(root / "validation.csv")
-    source = "train" if draws and request.split == "validation" else request.split
+    held_out = not os.path.lexists(root / "validation.csv")
+    source = "train" if held_out and request.split == "validation" else request.split
     listing = read_listing(root / f"{source}.csv", missing_ok=request.config.skip_bad)
-    if draws and source == "train":
-        drawn = draw_split(listing.labels, request.split, ("validation",), request.config, listing.origin)
-        listing = listing.select(drawn.indices, drawn.origin)
+    if held_out and source == "train":
+        part = derive_split(listing.labels, request.split, ("validation",), request.config, listing.origin)
+        listing = listing.select(part.indices, part.origin)
     return listing.read(request)
 
 

@@ -1,11 +1,11 @@
-"""From image files to 8-bit tensors: one policy for every kind of file, and no file that quietly becomes another.
+"""From image files to 8-bit tensors: one policy for every kind of file, and no file is replaced by another.
 
 What a file holds is decided by its content (PNG, JPEG, BMP, GIF, WebP, TIFF, PPM/PGM), not by its name. Then, in order:
 
-- *Refused*: what is no image, is empty, truncated or damaged, is no regular file or may not be read; more than 100
-  megapixels (judged by the header, before anything is decoded); and floating-point and 32-bit pixels, which have no
-  agreed range.
-- *Several pictures* (animations, multi-page files): the first.
+- *Refused*: what is not an image, is empty, truncated or damaged, is not a regular file or may not be read; files of
+  more than 1 GiB, and images of more than 100 megapixels (by their header, before anything is decoded); and
+  floating-point and 32-bit pixels, which have no agreed range.
+- *Several pictures* (animations, multi-page files): the first, and the caller is told which files these are.
 - *EXIF rotation* is applied.
 - *Transparency* (LA, PA, RGBA, or one colour of a palette): composited over white.
 - *16-bit grey*: divided by 257 and rounded. Pillow itself would cut everything above 255 off.
@@ -18,22 +18,24 @@ What a file holds is decided by its content (PNG, JPEG, BMP, GIF, WebP, TIFF, PP
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from cpixelcnn.datasets.image_files import find_images
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 
-__all__ = ["ReadImages", "find_images", "fit_images", "read_image", "read_images"]
-
+MOST_BYTES = 1 << 30
 MOST_PIXELS = 100_000_000
 TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # no format whose reader starts another program
@@ -52,11 +54,27 @@ class ReadImages:
         images: uint8 (N, C, H, W).
         kept: which of the paths became images, as N ascending indices.
         failures: ``(path, reason)`` of the others, in the order of the paths.
+        animated: those of the kept files that hold several pictures, of which the first was taken.
     """
 
     images: Tensor
     kept: list[int]
     failures: list[tuple[Path, str]]
+    animated: list[Path] = field(default_factory=list)
+
+
+class Attempt(NamedTuple):
+    """What became of one file.
+
+    Attributes:
+        image: uint8 (C, H, W), or None.
+        reason: why there is no image; empty where there is one.
+        animated: whether the file holds several pictures, of which this is the first.
+    """
+
+    image: Tensor | None
+    reason: str = ""
+    animated: bool = False
 
 
 def read_image(path: Path, *, channels: int, height: int | None, width: int | None) -> Tensor:
@@ -65,8 +83,8 @@ def read_image(path: Path, *, channels: int, height: int | None, width: int | No
     Args:
         path: the file.
         channels: 3 (RGB) or 1 (grey).
-        height: rows wanted, or None together with `width` for as many as are stored.
-        width: columns wanted.
+        height: rows of the result, or None together with `width` to keep the stored size.
+        width: columns of the result.
 
     Returns:
         uint8 (C, H, W).
@@ -91,25 +109,27 @@ def read_images(
     Args:
         paths: the N files.
         channels: 3 (RGB) or 1 (grey).
-        height: rows wanted, or None together with `width` for as many as are stored, the same in all files.
-        width: columns wanted.
+        height: rows of the result, or None together with `width` to keep the stored size, the same in all files.
+        width: columns of the result.
         skip_bad: return files that cannot be used among `failures` rather than raise.
-        progress: told of every file.
+        progress: called after every file.
 
     Raises:
         BadImagesError: there are files that cannot be used; it lists all of them.
-        DataError: no size is wanted, and the files differ in theirs.
+        DataError: the stored size is to be kept, and the files differ in it.
     """
     images: list[Tensor] = []
     kept: list[int] = []
     failures: list[tuple[Path, str]] = []
+    animated: list[Path] = []
     for index, path in enumerate(paths):
-        outcome = _attempt(path, channels, height, width)
-        if isinstance(outcome, str):
-            failures.append((path, outcome))
+        attempt = attempt_image(path, channels=channels, height=height, width=width)
+        if attempt.image is None:
+            failures.append((path, attempt.reason))
         else:
-            images.append(outcome)
+            images.append(attempt.image)
             kept.append(index)
+            animated += [path] if attempt.animated else []
         progress(index + 1, len(paths))
     if failures and not skip_bad:
         raise BadImagesError(failures, REMEDY)
@@ -120,23 +140,11 @@ def read_images(
                 f"name one size with --image-size"
             )
     empty = torch.empty(0, channels, height or 0, width or 0, dtype=torch.uint8)
-    return ReadImages(torch.stack(images) if images else empty, kept, failures)
+    return ReadImages(torch.stack(images) if images else empty, kept, failures, animated)
 
 
-def fit_images(images: Tensor, *, height: int, width: int, progress: Progress = silent) -> Tensor:
-    """Crop and resize images that did not come from files, exactly as those that do: uint8 (N, C, H, W) to the same."""
-    if tuple(images.shape[2:]) == (height, width):
-        return images
-    fitted = []
-    for index, image in enumerate(images):
-        array = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
-        fitted.append(_to_tensor(_fit(Image.fromarray(array), height, width)))
-        progress(index + 1, len(images))
-    return torch.stack(fitted) if fitted else images.new_empty(0, images.shape[1], height, width)
-
-
-def _attempt(path: Path, channels: int, height: int | None, width: int | None) -> Tensor | str:
-    """The image, or the reason why there is none."""
+def attempt_image(path: Path, *, channels: int, height: int | None, width: int | None) -> Attempt:
+    """Read one image file as `read_image` does; the reason is returned, not raised, where that fails."""
     try:
         _check_file(path)
         # Pillow warns of odd metadata and of big images: the pixels decode all the same, and size is judged here.
@@ -144,46 +152,104 @@ def _attempt(path: Path, channels: int, height: int | None, width: int | None) -
             warnings.simplefilter("ignore")
             return _decode(path, channels, height, width)
     except _Refused as refusal:
-        return str(refusal)
+        return Attempt(None, str(refusal))
     except UnidentifiedImageError:
-        return f"not an image of a known format ({', '.join(FORMATS)})"
+        return Attempt(None, f"not an image of a known format ({', '.join(FORMATS)})")
     except Image.DecompressionBombError:  # Pillow's own limit, twice as high as its warning
-        return TOO_LARGE
+        return Attempt(None, TOO_LARGE)
     except PermissionError:
-        return "permission denied"
+        return Attempt(None, "permission denied")
     except (
         Exception
     ) as error:  # damaged files make decoders raise almost anything: struct.error, IndexError, zlib.error
-        return f"damaged or not supported ({' '.join(str(error).split()) or type(error).__name__})"
+        return Attempt(None, f"damaged or not supported ({' '.join(str(error).split()) or type(error).__name__})")
+
+
+def animation_note(paths: Sequence[Path]) -> str:
+    """The sentence that says of which files the first picture alone was used; empty if there are none.
+
+    >>> animation_note([Path("a.gif"), Path("b.gif")])
+    '2 files hold several pictures, such as a.gif; the first picture of each is used'
+    """
+    if not paths:
+        return ""
+    if len(paths) == 1:
+        return f"{paths[0]} holds several pictures; the first is used"
+    return f"{len(paths)} files hold several pictures, such as {paths[0]}; the first picture of each is used"
+
+
+def fit_images(
+    images: Tensor, *, height: int, width: int, channels: int | None = None, progress: Progress = silent
+) -> Tensor:
+    """Crop, resize and convert images that did not come from files, exactly as those that do.
+
+    Args:
+        images: uint8 (N, C, H, W) with one channel (grey) or three (RGB).
+        height: rows of the result.
+        width: columns of the result.
+        channels: 3, 1, or None for as many as there are.
+        progress: called after every image.
+
+    Returns:
+        uint8 (N, channels, height, width); the argument itself where there is nothing to do.
+    """
+    channels = channels or images.shape[1]
+    if tuple(images.shape[1:]) == (channels, height, width):
+        return images
+    fitted = []
+    for index, image in enumerate(images):
+        picture = Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy())
+        fitted.append(_to_tensor(_fit(picture, height, width).convert("L" if channels == 1 else "RGB")))
+        progress(index + 1, len(images))
+    return torch.stack(fitted) if fitted else images.new_empty(0, channels, height, width)
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise _Refused("a link to nothing" if path.is_symlink() else "no such file") from None
+    except PermissionError:
+        raise
+    except OSError as error:  # a name that is too long, links in a circle
+        raise _Refused((error.strerror or str(error)).lower()) from None
+    if stat.S_ISDIR(status.st_mode):
         raise _Refused("a directory, not a file")
-    if not path.exists():
-        raise _Refused("a link to nothing" if path.is_symlink() else "no such file")
-    if not path.is_file():  # opening a named pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever, and /dev/zero has no end
         raise _Refused("not a regular file")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise _Refused("the file is empty")
+    if status.st_size > MOST_BYTES:
+        raise _Refused(f"larger than {MOST_BYTES >> 30} GiB")
 
 
-def _decode(path: Path, channels: int, height: int | None, width: int | None) -> Tensor:
+def _decode(path: Path, channels: int, height: int | None, width: int | None) -> Attempt:
     with Image.open(path, formats=FORMATS) as opened:
         if opened.width * opened.height > MOST_PIXELS:
             raise _Refused(f"{opened.width}x{opened.height} is {TOO_LARGE}")
-        kind = opened.format
-        picture = _to_rgb(ImageOps.exif_transpose(opened), kind)
+        picture = _to_rgb(ImageOps.exif_transpose(opened), opened.format)
+        animated = _is_animated(opened)
     if height is not None and width is not None:
         picture = _fit(picture, height, width)
-    return _to_tensor(picture.convert("L") if channels == 1 else picture)
+    return Attempt(_to_tensor(picture.convert("L") if channels == 1 else picture), animated=animated)
+
+
+def _is_animated(opened: Image.Image) -> bool:
+    # The second picture of a photograph in a JPEG (MPO) is a preview or a map of brightness, which nobody misses.
+    if opened.format not in ("GIF", "PNG", "WEBP", "TIFF"):
+        return False
+    with suppress(Exception):  # what follows the first picture may be damaged
+        return bool(getattr(opened, "is_animated", False))
+    return False
 
 
 def _to_rgb(image: Image.Image, kind: str | None) -> Image.Image:
     # 16-bit grey PGM (and, in older Pillows, PNG) arrive as 32-bit integers; in a TIFF these may mean anything.
     if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
-        values = np.asarray(image).astype(np.int64)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+        values = np.asarray(image).astype(np.int32)
+        values += 128
+        values //= 257
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         pixels = "32-bit integer" if image.mode == "I" else "floating-point"
         raise _Refused(f"{pixels} pixels have no agreed range; convert the image to 8 or 16 bits")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from cpixelcnn.datasets.decoding import fit_images
 from cpixelcnn.datasets.drawings import CLASSES, SMALLEST_SIDE, generate
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.datasets.request import SplitRequest
+from cpixelcnn.datasets.listing import SplitRequest
 from cpixelcnn.errors import ConfigError
 
 VALIDATION_SIZE = 500
@@ -28,7 +29,7 @@ def load_embedded(request: SplitRequest) -> ImageSet:
     images, labels = generate(request.split, count, seed=seed, height=size, width=size)
     request.progress(count, count)
     return ImageSet(
-        images=torch.from_numpy(images),
+        images=fit_images(torch.from_numpy(images), height=size, width=size, channels=request.channels),
         labels=torch.from_numpy(labels),
         classes=CLASSES,
         name=request.config.dataset,

@@ -1,9 +1,9 @@
 """A folder of images with one sub-folder per class, in either of two layouts.
 
-``DIR/cat/*.png DIR/dog/*.png``: validation and test are drawn from these images.
+``DIR/cat/*.png DIR/dog/*.png``: validation and test are held out from these images.
 ``DIR/train/cat/*.png ... DIR/validation/cat/*.png ... DIR/test/...``: the folders are the splits (``val`` will do for
-``validation``); one that is missing is drawn from ``train``. ``validation`` and ``test`` may also hold images without
-class folders, whose classes are then not known.
+``validation``); one that is missing is held out from ``train``. ``validation`` and ``test`` may also hold images
+without class folders, whose classes are then not known.
 
 Classes are sorted by name, numbers in names as numbers (``class2`` before ``class10``).
 """
@@ -17,9 +17,8 @@ import torch
 
 from cpixelcnn.datasets.image_files import find_images, subfolders
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
-from cpixelcnn.datasets.listing import Listing
-from cpixelcnn.datasets.request import SplitRequest
-from cpixelcnn.datasets.splits import draw_split
+from cpixelcnn.datasets.listing import Listing, SplitRequest
+from cpixelcnn.datasets.splits import derive_split
 from cpixelcnn.errors import DataError
 
 NAMES_OF_SPLITS = {"validation": ("validation", "val"), "test": ("test",)}
@@ -31,7 +30,7 @@ def load_folder(request: SplitRequest) -> ImageSet:
     Raises:
         DataError: the folder has neither layout; the message names what is in the way.
         BadImagesError: image files that cannot be used.
-        ConfigError: see `draw_split`.
+        ConfigError: see `derive_split`.
     """
     root = request.directory
     has_splits = _has_splits(root)
@@ -42,8 +41,8 @@ def load_folder(request: SplitRequest) -> ImageSet:
         return _list_held_out(held_out[request.split], classes, pool).read(request)
     listing = _list_classes(pool, classes)
     missing = [split for split in NAMES_OF_SPLITS if split not in held_out]
-    drawn = draw_split(listing.labels, request.split, missing, request.config, listing.origin)
-    return listing.select(drawn.indices, drawn.origin).read(request)
+    part = derive_split(listing.labels, request.split, missing, request.config, listing.origin)
+    return listing.select(part.indices, part.origin).read(request)
 
 
 def _has_splits(root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Image files with their labels, before any of them is read; and the reading of them into an `ImageSet`."""
+"""What a loader is asked for, and image files with their labels before any of them is read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,34 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cpixelcnn.datasets.decoding import read_images
+from cpixelcnn.config import DataConfig
+from cpixelcnn.datasets.decoding import animation_note, read_images
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.datasets.request import SplitRequest
 from cpixelcnn.errors import BadImagesError, DataError
+from cpixelcnn.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class SplitRequest:
+    """One split of one data set, as a loader is asked for it.
+
+    Attributes:
+        config: which data set, how missing splits are held out, whether bad files are skipped.
+        split: "train", "validation" or "test".
+        directory: where the data set lies.
+        channels: 3 (RGB) or 1 (grey).
+        size: height and width of the images.
+        download: whether missing files may be fetched.
+        progress: called after every image.
+    """
+
+    config: DataConfig
+    split: str
+    directory: Path
+    channels: int
+    size: int
+    download: bool = False
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,7 @@ class Listing:
         )
         if not result.kept:
             raise BadImagesError(result.failures, "there is no other in this split, so repair them or check --data-dir")
+        note = animation_note(result.animated)
         return ImageSet(
             images=result.images,
             labels=self.labels[torch.tensor(result.kept)],
@@ -64,4 +89,5 @@ class Listing:
             paths=tuple(self.paths[i] for i in result.kept),
             origin=self.origin,
             nr_skipped=len(result.failures),
+            notes=(note,) if note else (),
         )

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpixelcnn.config import DataConfig
-from cpixelcnn.datasets.request import SPLITS, SplitRequest
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.progress import Progress, silent
 
 if TYPE_CHECKING:
     from cpixelcnn.datasets.image_set import ImageSet
+    from cpixelcnn.datasets.listing import SplitRequest
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def load_split(config: DataConfig, split: str, *, download: bool = False, progre
     info = dataset_info(config.dataset)
     if split not in SPLITS:
         raise ConfigError(f"--split {split} is not known; there are {', '.join(SPLITS)}")
+    from cpixelcnn.datasets.listing import SplitRequest
+
     directory = _data_dir(config, info, download)
     size = config.image_size or info.size
     return _loader(info.name)(SplitRequest(config, split, directory, info.channels, size, download, progress))

@@ -23,8 +23,8 @@ import torch
 
 from cpixelcnn.datasets.decoding import fit_images
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.datasets.request import SplitRequest
-from cpixelcnn.datasets.splits import draw_split
+from cpixelcnn.datasets.listing import SplitRequest
+from cpixelcnn.datasets.splits import derive_split
 from cpixelcnn.errors import ConfigError, DataError
 
 
@@ -64,8 +64,8 @@ def load_torchvision(request: SplitRequest) -> ImageSet:
         )
     origin = f"test images of {name}"
     if request.split != "test":
-        drawn = draw_split(labels, request.split, ("validation",), request.config, f"training images of {name}")
-        images, labels, origin = images[drawn.indices], labels[drawn.indices], drawn.origin
+        part = derive_split(labels, request.split, ("validation",), request.config, f"training images of {name}")
+        images, labels, origin = images[part.indices], labels[part.indices], part.origin
     images = fit_images(images, height=request.size, width=request.size, progress=request.progress)
     return ImageSet(images, labels, classes, name, request.split, origin=origin)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.image_set import ImageSet, match_classes
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.evaluation.bits_per_dim import BitsPerDim, bits_per_dim, conditional_bits
 from cpixelcnn.evaluation.classify import BATCH_SIZE, Classification, Prior, class_log_probs, posterior
@@ -45,10 +45,12 @@ def evaluate(
 
     Raises:
         DataError: no images, or images of another shape than the model's.
+        ConfigError: images of other classes than the model's; the order of the classes does not matter.
     """
     if not model.config.conditional:
         density = bits_per_dim(model, image_set.images, batch_size=batch_size, processes=processes, progress=progress)
         return Evaluation(density, None, None, "the model is unconditional, so there is no accuracy")
+    image_set = match_classes(image_set, model.config.classes)
     log_likelihoods = class_log_probs(
         model, image_set.images, batch_size=batch_size, processes=processes, progress=progress
     )

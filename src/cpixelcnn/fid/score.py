@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from cpixelcnn.datasets.image_set import ImageSet, balanced_subset
+from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.errors import DataError
 from cpixelcnn.fid.features import BATCH_SIZE, FeatureNetwork, extract_features
 from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance, load_statistics, save_statistics

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.datasets.image_set import ImageSet, balanced_subset
+from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.device import choose_precision
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import ConfigError, DataError, Interrupted

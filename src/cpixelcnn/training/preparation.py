@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.datasets.image_set import ImageSet, balanced_subset
+from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.randomness import derive_seed
