@@ -16,6 +16,7 @@ from torch import Tensor
 from cpixelcnn.errors import DataError
 from cpixelcnn.evaluation.scores import (
     accuracy,
+    brier_score,
     confusion_matrix,
     expected_calibration_error,
     macro_f1,
@@ -164,3 +165,19 @@ def test_mcnemar_is_the_binomial_test(only_a: int, only_b: int) -> None:
     assert mcnemar(a, b) == mcnemar(b, a)
     expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     assert mcnemar(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_precision_recall_and_brier_score_against_scikit_learn() -> None:
+    from sklearn.metrics import brier_score_loss, f1_score, precision_score, recall_score
+
+    torch.manual_seed(0)
+    log_p = torch.randn(50, 4, dtype=torch.float64).log_softmax(dim=1)
+    labels = torch.randint(0, 4, (50,))
+    found, predictions = score(log_p, labels), log_p.argmax(dim=1)
+    assert found.precision == pytest.approx(precision_score(labels, predictions, average=None))
+    assert found.recall == pytest.approx(recall_score(labels, predictions, average=None))
+    assert found.f1_macro == pytest.approx(f1_score(labels, predictions, average="macro"))
+    if "scale_by_half" in brier_score_loss.__wrapped__.__code__.co_varnames:
+        expected = brier_score_loss(labels.numpy(), log_p.exp().numpy(), labels=[0, 1, 2, 3], scale_by_half=False)
+        assert found.brier == pytest.approx(expected)
+    assert brier_score(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])) == 1.0

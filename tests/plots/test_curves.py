@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from cpixelcnn.errors import CheckpointError
-from cpixelcnn.plots import curves
-from cpixelcnn.plots.curves import draw_curves, save_curves
+from cpixelcnn.plots.curves import axis_top, draw_curves, save_curves
+from cpixelcnn.plots.figures import pixels
 from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
 
 
@@ -35,14 +35,18 @@ def validated(epoch: int, accuracy: float = 0.5, **figures: Any) -> EpochRecord:
 
 def test_the_panels_say_what_was_best() -> None:
     records = [validated(1, 0.5), record(2), validated(3, 0.75), validated(4, 0.75)]
-    accuracy, bits = curves._accuracy(records), curves._bits(records)
-    assert accuracy.title == "Accuracy: highest 75.0 %, epoch 3"
-    assert bits.title == "Bits/dim: lowest 3.960, epoch 4"
-    assert accuracy.lines[0].points == [(1, 50), (3, 75), (4, 75)]
-    assert accuracy.lines[0].band[1] == pytest.approx((3, 65, 85))
+    figure = draw_curves(records, title="runs/first: embedded", nr_classes=4)
+    accuracy, bits = figure.axes
+    assert accuracy.get_title() == "Accuracy: highest 75.0 %, epoch 3"
+    assert bits.get_title() == "Bits/dim: lowest 3.960, epoch 4"
+    lines = {line.get_label(): line.get_xydata().tolist() for line in accuracy.lines}
+    assert lines["validation"] == [[1, 50], [3, 75], [4, 75]]
+    assert lines["guessing"][0][1] == 25
+    assert accuracy.collections[0].get_datalim(accuracy.transData).extents[3] == pytest.approx(85)
     training, validation = bits.lines
-    assert [epoch for epoch, _ in training.points] == [1, 2, 3, 4]
-    assert [epoch for epoch, _ in validation.points] == [1, 3, 4]
+    assert training.get_xdata().tolist() == [1, 2, 3, 4]
+    assert validation.get_xdata().tolist() == [1, 3, 4]
+    assert figure._suptitle.get_text() == "runs/first: embedded"
 
 
 @pytest.mark.parametrize(
@@ -60,31 +64,30 @@ def test_the_panels_say_what_was_best() -> None:
     ids=["one", "not validated", "late", "many", "gaps", "not finite", "extremes", "flat"],
 )
 def test_any_figures_can_be_drawn(records: list[EpochRecord]) -> None:
-    picture = draw_curves(records)
+    picture = pixels(draw_curves(records))
     assert picture.shape == (480, 1200, 3)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 
 def test_without_accuracy_there_is_one_wide_panel() -> None:
     unconditional = [record(epoch, validation_images=10, validation_bpd_marginal=5.0 - epoch) for epoch in range(1, 3)]
-    assert not curves._accuracy(unconditional).lines[0].points
-    assert curves._bits(unconditional).y_label == "bits per dimension"
-    assert draw_curves(unconditional).shape == (480, 1200, 3)
+    (bits,) = draw_curves(unconditional).axes
+    assert bits.get_ylabel() == "bits per dimension"
 
 
 def test_nothing_to_draw() -> None:
-    with pytest.raises(ValueError, match="no figure"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         draw_curves([])
-    with pytest.raises(ValueError, match="no figure"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         draw_curves([record(1, train_bpd=None)])
 
 
 def test_the_first_epochs_of_a_long_training_do_not_flatten_the_rest() -> None:
-    assert curves._top([6.0, 5.0, 4.0]) == math.inf
-    assert curves._top([8.0, 6.0, 4.0] + [3.1] * 20 + [3.0] * 20) == pytest.approx(3.4)
-    assert curves._top([3.0] * 40) == math.inf
+    assert axis_top([6.0, 5.0, 4.0]) == math.inf
+    assert axis_top([8.0, 6.0, 4.0] + [3.1] * 20 + [3.0] * 20) == pytest.approx(3.4)
+    assert axis_top([3.0] * 40) == math.inf
     steady = [6.0 - 0.1 * i for i in range(30)]
-    assert curves._top(steady) > max(steady)
+    assert axis_top(steady) > max(steady)
 
 
 def test_the_picture_is_drawn_anew_from_the_figures_alone(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_curves_are_drawn_after_each_validation(
 ) -> None:
     drawn: list[list[int]] = []
 
-    def spy(run: Path) -> None:
+    def spy(run: Path, **_: Any) -> None:
         drawn.append([row.epoch for row in read_records(run / "metrics.jsonl")])
 
     monkeypatch.setattr(run_writer, "save_curves", spy)
@@ -86,7 +86,7 @@ def test_curves_are_drawn_after_each_validation(
 def test_curves_that_cannot_be_drawn_stop_nothing(
     fit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(run: Path) -> None:
+    def broken(run: Path, **_: Any) -> None:
         raise ZeroDivisionError("no range")
 
     monkeypatch.setattr(run_writer, "save_curves", broken)

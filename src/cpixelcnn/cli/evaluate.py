@@ -100,6 +100,9 @@ def evaluate(
                 "bpd_stderr": density.stderr,
                 "nll_posterior": scores and scores.nll_posterior,
                 "ece": scores and scores.ece,
+                "brier": scores and scores.brier,
+                "precision": scores and list(scores.precision),
+                "recall": scores and list(scores.recall),
                 "classes": list(images.classes or loaded.config.model.classes),
                 "data": config and dataclasses.asdict(config),
             }

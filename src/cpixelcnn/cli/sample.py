@@ -172,10 +172,9 @@ def _show(
 ) -> None:
     """Write the grid, and tell what there is."""
     from cpixelcnn.cli.tables import facts
-    from cpixelcnn.plots.grids import save_grid
 
     request = store.request
-    save_grid(store.grid, *_overview(store.images(), wanted, completions))
+    save_overview(store.grid, store.images(), wanted, completions, request.classes)
     names = [request.classes[label] if label >= 0 else None for label in request.labels]
     if as_json:
         console.write_json(
@@ -201,15 +200,25 @@ def _show(
     console.print_result(facts(f"samples in {store.folder}", rows))
 
 
-def _overview(images: Tensor, wanted: SamplePlan, completions: Completions | None) -> tuple[Tensor, int]:
-    """What the grid shows, and its columns: the first of every class, or completions beside what they complete."""
-    from cpixelcnn.plots.grids import completion_page
+def save_overview(
+    path: Path, images: Tensor, wanted: SamplePlan, completions: Completions | None, classes: tuple[str, ...]
+) -> None:
+    """Write the grid: the first of every class, or completions beside what they complete."""
+    from cpixelcnn.plots.grids import completion_page, save_grid
 
+    def name(label: int) -> str:
+        return classes[label] if label >= 0 else ""
+
+    labels = wanted.labels.tolist()
     if completions is not None:
-        lines = min(len(images) // completions.per_line, GRID_LINES)
-        some = lines * completions.per_line
-        page = completion_page(completions.images[:some], images[:some], wanted.from_row, completions.per_line)
-        return page, completions.per_line + 2
-    per_class = len(images) // len(set(wanted.labels.tolist()))
+        per_line = completions.per_line
+        some = min(len(images) // per_line, GRID_LINES) * per_line
+        page = completion_page(completions.images[:some], images[:some], wanted.from_row, per_line)
+        captions = [name(label) for label in labels[:some:per_line]]
+        headings = ["image", "kept", *(f"drawn {i + 1}" for i in range(per_line))]
+        save_grid(path, page, per_line + 2, captions=captions, headings=headings)
+        return
+    per_class = len(images) // len(set(labels))
     columns = min(per_class, GRID_COLUMNS)
-    return images.view(-1, per_class, *images.shape[1:])[:, :columns].flatten(0, 1), columns
+    shown = images.view(-1, per_class, *images.shape[1:])[:, :columns].flatten(0, 1)
+    save_grid(path, shown, columns, captions=[name(label) for label in labels[::per_class]])

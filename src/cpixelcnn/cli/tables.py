@@ -27,7 +27,7 @@ def facts(title: str, rows: list[tuple[str, str]]) -> Table:
 
 
 def percent_with_interval(value: float, interval: tuple[float, float]) -> str:
-    """A share as percent, with its 95 % interval."""
+    """A fraction as percent, with its 95 % interval."""
     return f"{100 * value:.1f} %  (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
@@ -49,6 +49,7 @@ def score_rows(scores: ClassificationScores) -> list[tuple[str, str]]:
         ("macro F1", f"{100 * scores.f1_macro:.1f} %"),
         ("posterior NLL", "infinite" if scores.nll_posterior is None else f"{scores.nll_posterior:.4f} nats"),
         ("calibration error", f"{100 * scores.ece:.1f} %"),
+        ("Brier score", f"{scores.brier:.4f}"),
     ]
 
 
@@ -66,9 +67,11 @@ def confusion_table(scores: ClassificationScores, classes: tuple[str, ...]) -> T
     table.add_column("")
     for name in classes:
         table.add_column(escape(name), justify="right", overflow="fold")
+    table.add_column("recall", justify="right")
     for i, row in enumerate(scores.confusion.tolist()):
         cells = [f"[bold]{count}[/bold]" if i == j else str(count) for j, count in enumerate(row)]
-        table.add_row(escape(classes[i]), *cells)
+        table.add_row(escape(classes[i]), *cells, f"{100 * scores.recall[i]:.1f} %", end_section=i + 1 == len(classes))
+    table.add_row("precision", *(f"{100 * value:.1f} %" for value in scores.precision), "")
     return table
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cpixelcnn.errors import DataError
-
-Z_95 = 1.959963984540054  # the normal distribution has 95 % of its mass within this many standard deviations
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,9 @@ class ClassificationScores:
         nll_posterior: mean -log p(true class | x) in nats; None where it is infinite, that is where some image's true
             class was given probability zero (as by a prior without that class).
         ece: expected calibration error with 15 bins.
+        precision: of each class, the fraction of the images predicted to be of it that are; 0 where there are none.
+        recall: of each class, the fraction of its images that are predicted to be of it; 0 where there are none.
+        brier: see `brier_score`.
     """
 
     n_images: int
@@ -35,6 +37,9 @@ class ClassificationScores:
     confusion: Tensor
     nll_posterior: float | None
     ece: float
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    brier: float
 
 
 def score(log_posteriors: Tensor, labels: Tensor) -> ClassificationScores:
@@ -50,6 +55,8 @@ def score(log_posteriors: Tensor, labels: Tensor) -> ClassificationScores:
     predictions = log_posteriors.argmax(dim=1)
     confusion = confusion_matrix(labels, predictions, nr_classes)
     nll = posterior_nll(log_posteriors, labels)
+    probabilities = log_posteriors.double().exp()
+    hits = confusion.diagonal().double()
     return ClassificationScores(
         n_images=nr_images,
         accuracy=accuracy(labels, predictions),
@@ -57,7 +64,10 @@ def score(log_posteriors: Tensor, labels: Tensor) -> ClassificationScores:
         f1_macro=macro_f1(confusion),
         confusion=confusion,
         nll_posterior=nll if math.isfinite(nll) else None,
-        ece=expected_calibration_error(log_posteriors.double().exp(), labels),
+        ece=expected_calibration_error(probabilities, labels),
+        precision=tuple((hits / confusion.sum(dim=0).clamp(min=1)).tolist()),
+        recall=tuple((hits / confusion.sum(dim=1).clamp(min=1)).tolist()),
+        brier=brier_score(probabilities, labels),
     )
 
 
@@ -71,20 +81,17 @@ def accuracy(labels: Tensor, predictions: Tensor) -> float:
     return int((labels == predictions).sum()) / len(labels)
 
 
-def wilson_interval(correct: int, total: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Interval of a proportion after `correct` of `total` trials (Wilson 1927); (0, 1) after no trial.
 
     Unlike the textbook's p +- z sqrt(p (1 - p) / n) it stays within 0..1 and has a width at p = 0 and p = 1.
     """
+    from scipy.stats import binomtest
+
     if total == 0:
         return 0.0, 1.0
-    p = correct / total
-    centre = (p + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
-    # The ends are exactly 0 and 1 when nothing and when everything was correct; rounding must not move them.
-    lower = 0.0 if correct == 0 else max(centre - half, 0.0)
-    upper = 1.0 if correct == total else min(centre + half, 1.0)
-    return lower, upper
+    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, nr_classes: int) -> Tensor:
@@ -97,23 +104,27 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, nr_classes: int) -> Te
         outside = indices[(indices < 0) | (indices >= nr_classes)]
         if len(outside):
             raise DataError(f"{what} {int(outside[0])} is outside the {nr_classes} classes 0 to {nr_classes - 1}")
-    pairs = labels * nr_classes + predictions
-    return torch.bincount(pairs, minlength=nr_classes**2).view(nr_classes, nr_classes)
+    from sklearn.metrics import confusion_matrix as count_pairs
+
+    if not len(labels) or nr_classes == 1:  # for which scikit-learn has an error and a warning
+        return torch.full((nr_classes, nr_classes), len(labels))
+    return torch.from_numpy(count_pairs(labels.numpy(), predictions.numpy(), labels=np.arange(nr_classes)))
 
 
 def macro_f1(confusion: Tensor) -> float:
-    """Unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN).
+    """Unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN), from counts of (true, predicted) pairs (C, C).
 
     The mean goes over the classes that occur among labels or predictions: for any other class F1 is 0 / 0, and it is
     left out. A class that is never predicted, or predicted but never true, counts 0 by the same formula (by convention
     its precision or recall, 0 / 0, is 0). Without any image the result is 0.
     """
-    hits = confusion.diagonal().double()
-    occurrences = (confusion.sum(dim=0) + confusion.sum(dim=1)).double()  # 2 TP + FP + FN
-    occurring = occurrences > 0
-    if not bool(occurring.any()):
+    from sklearn.metrics import f1_score
+
+    true, predicted = confusion.nonzero().unbind(1)
+    if not len(true):
         return 0.0
-    return float((2 * hits[occurring] / occurrences[occurring]).mean())
+    counts = confusion[true, predicted].numpy()
+    return float(f1_score(true, predicted, average="macro", sample_weight=counts, zero_division=0.0))
 
 
 def posterior_nll(log_posteriors: Tensor, labels: Tensor) -> float:
@@ -151,6 +162,17 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, nr_bins: i
     return float(torch.bincount(bins, weights=surplus, minlength=nr_bins).abs().sum()) / len(labels)
 
 
+def brier_score(probabilities: Tensor, labels: Tensor) -> float:
+    """Mean squared distance of p(c | x), (N, C), from the true class as a one-hot vector, in 0..2 (Brier 1950).
+
+    Raises:
+        DataError: no images.
+    """
+    _require_images(labels)
+    truth = torch.nn.functional.one_hot(labels, probabilities.shape[1])
+    return float((probabilities.double() - truth).square().sum(dim=1).mean())
+
+
 def mcnemar(correct_a: Tensor, correct_b: Tensor) -> float:
     """Exact two-sided p-value for "both models are right equally often", from the same N images (McNemar 1947).
 
@@ -161,14 +183,11 @@ def mcnemar(correct_a: Tensor, correct_b: Tensor) -> float:
         correct_a: bool (N,), whether the first model is right on each image.
         correct_b: bool (N,), the same of the second model.
     """
+    from scipy.stats import binomtest
+
     only_a = int((correct_a & ~correct_b).sum())
     only_b = int((correct_b & ~correct_a).sum())
-    tosses = only_a + only_b
-    ways, tail = 1, 0  # whole numbers, so that no sum or quotient rounds before the last one
-    for heads in range(min(only_a, only_b) + 1):
-        tail += ways
-        ways = ways * (tosses - heads) // (heads + 1)
-    return min(2 * tail / (1 << tosses), 1.0)
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def _require_images(labels: Tensor) -> None:

@@ -1,40 +1,84 @@
-"""Pictures of many images: grids."""
+"""Pictures of many images: grids with a caption for every row."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cpixelcnn.storage import write_png
 
+READABLE = 800  # pixels: how wide a grid is made where its images are small
 _GAP = 2
-_PAPER = 255
-_GREY = 128
+_PAPER, _INK, _GREY = 255, 40, 128
+_FONT_SIZE = 20
 
 
-def grid(images: Tensor, columns: int, scale: int = 2) -> NDArray[np.uint8]:
-    """Images uint8 (N, C, H, W) side by side, row by row, each enlarged `scale` times: uint8 (rows, columns, 3)."""
+def readable_scale(columns: int, width: int) -> int:
+    """How many times images of this width are enlarged, so that a row of them is about `READABLE` pixels wide."""
+    return max(1, READABLE // (columns * width))
+
+
+def grid(
+    images: Tensor,
+    columns: int,
+    *,
+    captions: Sequence[str] = (),
+    headings: Sequence[str] = (),
+    scale: int | None = None,
+) -> NDArray[np.uint8]:
+    """Images side by side, row by row, enlarged without smoothing.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        columns: images in a row.
+        captions: what stands left of each row, or nothing.
+        headings: what stands above each column, or nothing.
+        scale: how many times they are enlarged; as `readable_scale` unless given.
+
+    Returns:
+        uint8 (rows, columns, 3).
+    """
+    scale = scale or readable_scale(columns, images.shape[3])
     if images.shape[1] == 1:
         images = images.expand(-1, 3, -1, -1)
     images = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    n, channels, height, width = images.shape
+    n, _, height, width = images.shape
     rows = -(-n // columns)
-    size = (channels, rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP)
-    page = torch.full(size, _PAPER, dtype=torch.uint8)
+    font = ImageFont.load_default(_FONT_SIZE)
+    margin_left = round(max((font.getlength(text) for text in captions), default=-10)) + 10 + _GAP
+    margin_top = (_FONT_SIZE + 10 if headings else 0) + _GAP
+    page = torch.full(
+        (margin_top + rows * (height + _GAP), margin_left + columns * (width + _GAP), 3), _PAPER, dtype=torch.uint8
+    )
     for i, image in enumerate(images):
-        top, left = (_GAP + k * (side + _GAP) for k, side in ((i // columns, height), (i % columns, width)))
-        page[:, top : top + height, left : left + width] = image
-    pixels: NDArray[np.uint8] = page.permute(1, 2, 0).contiguous().numpy()
-    return pixels
+        top, left = margin_top + i // columns * (height + _GAP), margin_left + i % columns * (width + _GAP)
+        page[top : top + height, left : left + width] = image.permute(1, 2, 0)
+    picture = Image.fromarray(page.numpy())
+    draw = ImageDraw.Draw(picture)
+    for row, text in enumerate(captions):
+        middle = margin_top + row * (height + _GAP) + height // 2
+        draw.text((margin_left - 8, middle), text, fill=(_INK,) * 3, font=font, anchor="rm")
+    for column, text in enumerate(headings):
+        middle = margin_left + column * (width + _GAP) + width // 2
+        draw.text((middle, margin_top // 2), text, fill=(_INK,) * 3, font=font, anchor="mm")
+    return np.asarray(picture)
 
 
-def save_grid(path: Path, images: Tensor, columns: int, scale: int = 2) -> None:
-    """Write a grid of images uint8 (N, C, H, W) as PNG."""
-    write_png(path, grid(images, columns, scale))
+def save_grid(
+    path: Path, images: Tensor, columns: int, *, captions: Sequence[str] = (), headings: Sequence[str] = ()
+) -> None:
+    """Write a `grid` as PNG.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_png(path, grid(images, columns, captions=captions, headings=headings))
 
 
 def completion_page(given: Tensor, completed: Tensor, from_row: int, per_line: int) -> Tensor:

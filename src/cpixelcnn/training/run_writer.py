@@ -57,7 +57,8 @@ class RunWriter:
             self.listener.on_warning(f"the figures of epoch {record.epoch} could not be written ({error.strerror})")
         if record.validation_images is not None:
             try:
-                save_curves(self.run)
+                title = f"{self.run.name}: {self.config.data.dataset}"
+                save_curves(self.run, title=title, nr_classes=self.config.model.nr_classes)
             except Exception as error:  # no picture is worth a training
                 self.listener.on_warning(f"the curves could not be drawn ({error})")
 

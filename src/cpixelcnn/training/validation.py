@@ -15,7 +15,6 @@ from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.sampling.sample import sample
 
 GRID_COLUMNS = 4
-GRID_SCALE = 3
 GRID_ROWS_UNCONDITIONAL = 4
 
 
@@ -65,5 +64,5 @@ def draw_samples(run: Path, model: PixelCNN, epoch: int, seed: int, progress: Pr
     samples = sample(model, labels, seed=seed, progress=progress)
     path = run / "samples" / f"epoch-{epoch:04d}.png"
     path.parent.mkdir(exist_ok=True)
-    save_grid(path, samples.images, columns=GRID_COLUMNS, scale=GRID_SCALE)
+    save_grid(path, samples.images, GRID_COLUMNS, captions=model.config.classes if model.config.conditional else ())
     return path

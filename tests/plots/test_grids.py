@@ -1,0 +1,45 @@
+"""Grids: every image in its place, enlarged without smoothing, with captions that leave the images alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cpixelcnn.plots.grids import completion_page, grid, readable_scale
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("captions", [(), ("a long caption", "b")])
+@pytest.mark.parametrize("headings", [(), ("x", "y", "z")])
+def test_every_image_is_in_its_place(channels: int, captions: tuple[str, ...], headings: tuple[str, ...]) -> None:
+    images = torch.arange(6, dtype=torch.uint8).mul(40).view(6, 1, 1, 1).expand(6, channels, 5, 4)
+    page = grid(images, 3, captions=captions, headings=headings, scale=2)
+    height, width, _ = page.shape
+    for i in range(6):
+        row, column = divmod(i, 3)
+        top, left = height - (2 - row) * 12, width - (3 - column) * 10
+        assert np.all(page[top : top + 10, left : left + 8] == 40 * i)
+    assert (width > 32 + 50) == bool(captions)
+    assert (height > 26 + 20) == bool(headings)
+
+
+def test_captions_are_written_beside_the_rows() -> None:
+    images = torch.full((2, 3, 32, 32), 255, dtype=torch.uint8)
+    plain, captioned = grid(images, 1, scale=2), grid(images, 1, captions=["panda", "koala"], scale=2)
+    left = captioned.shape[1] - plain.shape[1]
+    assert captioned[:66, :left].min() < 128 and captioned[66:, :left].min() < 128
+
+
+def test_small_images_become_large_enough_to_see() -> None:
+    assert readable_scale(4, 32) == 6
+    assert readable_scale(16, 32) == 1
+    assert readable_scale(40, 64) == 1
+    assert grid(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), 4).shape[1] > 750
+
+
+def test_a_page_of_completions() -> None:
+    given = torch.full((4, 1, 4, 4), 9, dtype=torch.uint8)
+    page = completion_page(given, torch.full_like(given, 7), 3, per_line=2)
+    assert page[:, 0, 3, 0].tolist() == [9, 128, 7, 7] * 2
+    assert page[:, 0, 0, 0].tolist() == [9, 9, 7, 7] * 2
