@@ -33,8 +33,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cpixelcnn.device import choose_precision
-from cpixelcnn.training.host_memory import freed_memory_kept
+from cpixelcnn.device import choose_precision, freed_memory_kept
 
 SIZE = 32
 KINDS = ["plain", "starter", "float32", "bfloat16", "recompute", "compiled"]
@@ -96,7 +95,7 @@ def our_step(task: Task, images: torch.Tensor) -> Callable[[], torch.Tensor]:
     from cpixelcnn.training.batches import BatchSource
     from cpixelcnn.training.objective import Objective
     from cpixelcnn.training.parallel import Agreement, ParallelNetwork
-    from cpixelcnn.training.preparation import prepare
+    from cpixelcnn.training.state import create_state
     from cpixelcnn.training.step import TrainingStep
     from cpixelcnn.training.stopping import StopRequest, TimeBudget
 
@@ -112,13 +111,13 @@ def our_step(task: Task, images: torch.Tensor) -> Callable[[], torch.Tensor]:
         ),
     )
     train_set = ImageSet(images.cpu(), torch.arange(len(images)) % len(classes), classes, "random", "train")
-    trainee = prepare(config, train_set, device)
-    feed = BatchSource(train_set, config.train, device)
+    state = create_state(config, train_set, device)
+    source = BatchSource(train_set, config.train, device)
     objective = Objective(config, choose_precision(config.train.precision, device).name, device)
-    parallel = ParallelNetwork(trainee.model, ALONE)
+    parallel = ParallelNetwork(state.model, ALONE)
     agreement = Agreement(ALONE, StopRequest(), TimeBudget(0.0))
-    take_step = TrainingStep(config, trainee, feed, objective, parallel, agreement)
-    indices = torch.arange(len(images), device=feed.images.device)
+    take_step = TrainingStep(config, state, source, objective, parallel, agreement)
+    indices = torch.arange(len(images), device=source.images.device)
     if task.kind == "compiled":
         take_step.compile(sys.exit)
     return lambda: take_step(indices, 0, 0, 2e-4)[0]

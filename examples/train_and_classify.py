@@ -11,16 +11,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import torch
-
 import cpixelcnn
 from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.runs.metrics_log import EpochRecord
-from cpixelcnn.training.callbacks import TrainingListener
 
 
-class EpochPrinter(TrainingListener):
-    """A line for every epoch. The library itself never prints; it calls a listener."""
+class EpochPrinter(cpixelcnn.Callback):
+    """A line for every epoch. The library itself never prints; it calls a callback."""
 
     def on_epoch(self, record: EpochRecord, is_best: bool) -> None:
         print(
@@ -39,14 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     test_set = test_set.select(balanced_subset(test_set.labels, options.test_images))
 
     config = cpixelcnn.RunConfig(
-        model=cpixelcnn.ModelConfig(
-            nr_filters=options.nr_filters,
-            dropout=0.0,
-            image_height=options.image_size,
-            image_width=options.image_size,
-            classes=train_set.classes,
-            class_counts=train_set.class_counts,
-        ),
+        model=cpixelcnn.ModelConfig(nr_filters=options.nr_filters, dropout=0.0),  # sizes and classes: the images'
         data=data,
         train=cpixelcnn.TrainConfig(
             epochs=options.epochs,
@@ -61,9 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     with tempfile.TemporaryDirectory() as scratch:
         run = options.out or Path(scratch) / "run"
-        result = cpixelcnn.train(
-            config, train_set, validation_set, run, device=torch.device("cpu"), listener=EpochPrinter()
-        )
+        result = cpixelcnn.train(config, train_set, validation_set, run, device="cpu", callbacks=[EpochPrinter()])
 
         # The run's best checkpoint, with the moving average of the weights.
         model = cpixelcnn.load(result.run)

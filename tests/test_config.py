@@ -169,18 +169,22 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (TrainConfig, "discriminative_share", 1.1),
     ],
 )
-def test_errors_name_the_flag_and_the_value(kind: type, field: str, value: object) -> None:
+def test_errors_name_the_parameter_and_the_value(kind: type, field: str, value: object) -> None:
     others = {"classes": CLASSES} if kind is ModelConfig else {}
     with pytest.raises(ConfigError) as caught:
         kind(**{field: value, **others})
-    assert str(caught.value).startswith("--" + field.replace("_", "-") + " must be ")
+    assert str(caught.value).startswith(f"`{field}` must be ")
     assert str(value) in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 def test_a_conditional_model_needs_classes() -> None:
-    with pytest.raises(ConfigError, match="number of classes"):
-        ModelConfig()
+    """Though not before its images are known."""
+    with pytest.raises(ConfigError, match="`classes` must be one name or more"):
+        ModelConfig().require_classes()
+    with pytest.raises(ConfigError, match="`classes`"):
+        RunConfig.from_json({"format_version": 1, "model": {}})
+    ModelConfig(early_fusion="none", film="none").require_classes()
     assert not ModelConfig(early_fusion="none", film="none").conditional
     assert ModelConfig(early_fusion="none", classes=CLASSES).conditional
     assert ModelConfig(film="none", classes=CLASSES).conditional

@@ -49,10 +49,9 @@ def test_the_default_exists() -> None:
 def test_a_mistyped_name(typed: str, meant: str) -> None:
     with pytest.raises(ConfigError) as caught:
         preset(typed)
-    assert f"did you mean {meant!r}?" in str(caught.value)
-    assert all(name in str(caught.value) for name in PRESETS)
+    assert str(caught.value) == f"`preset` {typed!r} does not exist; did you mean {meant!r}?"
 
 
 def test_a_name_unlike_any() -> None:
-    with pytest.raises(ConfigError, match=r"--preset 'zzz' does not exist; there are: tiny"):
+    with pytest.raises(ConfigError, match=r"`preset` 'zzz' does not exist; there are: tiny"):
         preset("zzz")

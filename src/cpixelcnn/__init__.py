@@ -19,16 +19,26 @@ if TYPE_CHECKING:
     from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
     from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.datasets.registry import load_split
-    from cpixelcnn.errors import CpixelcnnError
+    from cpixelcnn.errors import (
+        CheckpointError,
+        ConfigError,
+        CpixelcnnError,
+        DataError,
+        Interrupted,
+        NonFiniteError,
+    )
     from cpixelcnn.evaluation.bits_per_dim import BitsPerDim, bits_per_dim
     from cpixelcnn.evaluation.classify import Classification, classify
     from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
     from cpixelcnn.model.mixture import DiscretizedLogisticMixture
     from cpixelcnn.model.network import PixelCNN
+    from cpixelcnn.presets import preset_config
     from cpixelcnn.runs.load import load
     from cpixelcnn.sampling.options import SamplingOptions
     from cpixelcnn.sampling.sample import Samples, sample
-    from cpixelcnn.training.loop import TrainResult, train
+    from cpixelcnn.training.callbacks import Callback
+    from cpixelcnn.training.loop import TrainResult
+    from cpixelcnn.training.train import train
 
 _HOMES = {
     "DataConfig": "config",
@@ -37,7 +47,14 @@ _HOMES = {
     "TrainConfig": "config",
     "ImageSet": "datasets.image_set",
     "load_split": "datasets.registry",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
     "CpixelcnnError": "errors",
+    "DataError": "errors",
+    "Interrupted": "errors",
+    "NonFiniteError": "errors",
+    "preset_config": "presets",
+    "Callback": "training.callbacks",
     "Classification": "evaluation.classify",
     "classify": "evaluation.classify",
     "BitsPerDim": "evaluation.bits_per_dim",
@@ -51,18 +68,24 @@ _HOMES = {
     "DiscretizedLogisticMixture": "model.mixture",
     "PixelCNN": "model.network",
     "TrainResult": "training.loop",
-    "train": "training.loop",
+    "train": "training.train",
 }
 
 __all__ = [
     "BitsPerDim",
+    "Callback",
+    "CheckpointError",
     "Classification",
+    "ConfigError",
     "CpixelcnnError",
     "DataConfig",
+    "DataError",
     "DiscretizedLogisticMixture",
     "Evaluation",
     "ImageSet",
+    "Interrupted",
     "ModelConfig",
+    "NonFiniteError",
     "PixelCNN",
     "RunConfig",
     "Samples",
@@ -74,6 +97,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_split",
+    "preset_config",
     "sample",
     "train",
 ]

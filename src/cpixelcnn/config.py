@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from cpixelcnn.errors import ConfigError
 
 FORMAT_VERSION = 1
+OWN_ARRAYS = "arrays"  # the data set of images that were given as arrays
+
+C = TypeVar("C")
 
 
 def documented(default: Any, text: str) -> Any:
@@ -55,11 +58,27 @@ class _Config:
         return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
 
 
-def _require(condition: bool, flag: str, value: object, rule: str) -> None:
+def _require(condition: bool, name: str, value: object, rule: str) -> None:
     if not condition:
-        raise ConfigError(f"{flag} must be {rule}, but is {value}")
+        raise ConfigError(f"`{name}` must be {rule}, but is {value}")
 
 
+def _with_attributes(config: type[C]) -> type[C]:
+    """The class with the documentation of its fields in its docstring, so that `help` shows it."""
+    lines = [f"    {f.name}: {_lower_first(f.metadata['help'])} Default: {f.default!r}." for f in _fields(config)]
+    config.__doc__ = f"{config.__doc__}\n\nAttributes:\n" + "\n".join(lines)
+    return config
+
+
+def _lower_first(text: str) -> str:
+    return text if text[1:2].isupper() else text[0].lower() + text[1:]
+
+
+def _fields(config: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(config)
+
+
+@_with_attributes
 @dataclass(frozen=True)
 class ModelConfig(_Config):
     """Architecture of a model, and what its labels mean."""
@@ -80,18 +99,25 @@ class ModelConfig(_Config):
     class_counts: tuple[int, ...] = documented((), "Training images of each class, for the prior of that name.")
 
     def __post_init__(self) -> None:
-        _require(self.nr_resnets >= 1, "--nr-resnets", self.nr_resnets, "1 or more")
-        _require(self.nr_filters >= 1, "--nr-filters", self.nr_filters, "1 or more")
-        _require(self.nr_logistic_mix >= 1, "--nr-logistic-mix", self.nr_logistic_mix, "1 or more")
+        _require(self.nr_resnets >= 1, "nr_resnets", self.nr_resnets, "1 or more")
+        _require(self.nr_filters >= 1, "nr_filters", self.nr_filters, "1 or more")
+        _require(self.nr_logistic_mix >= 1, "nr_logistic_mix", self.nr_logistic_mix, "1 or more")
         fusions = ("vector", "template", "none")
-        _require(self.early_fusion in fusions, "--early-fusion", repr(self.early_fusion), "vector, template or none")
-        _require(self.film in ("linear", "mlp", "none"), "--film", repr(self.film), "linear, mlp or none")
-        _require(self.class_embedding_dim >= 1, "--class-embedding-dim", self.class_embedding_dim, "1 or more")
-        _require(0 <= self.dropout < 1, "--dropout", self.dropout, "at least 0 and less than 1")
-        _require(self.image_channels in (1, 3), "the number of image channels", self.image_channels, "1 or 3")
+        _require(self.early_fusion in fusions, "early_fusion", repr(self.early_fusion), "vector, template or none")
+        _require(self.film in ("linear", "mlp", "none"), "film", repr(self.film), "linear, mlp or none")
+        _require(self.class_embedding_dim >= 1, "class_embedding_dim", self.class_embedding_dim, "1 or more")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
+        _require(self.image_channels in (1, 3), "image_channels", self.image_channels, "1 or 3")
         size = min(self.image_height, self.image_width)
-        _require(size >= 1, "--image-size", size, "1 or more")
-        _require(not self.conditional or self.nr_classes >= 1, "the number of classes", 0, "1 or more")
+        _require(size >= 1, "image_size", size, "1 or more")
+
+    def require_classes(self) -> None:
+        """Refuse a conditional model whose classes have not been filled in from its images.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        _require(not self.conditional or self.nr_classes >= 1, "classes", "empty", "one name or more")
 
     @property
     def nr_classes(self) -> int:
@@ -109,6 +135,7 @@ class ModelConfig(_Config):
         return self.image_channels * self.image_height * self.image_width
 
 
+@_with_attributes
 @dataclass(frozen=True)
 class DataConfig(_Config):
     """Which images, and how they are read."""
@@ -116,21 +143,22 @@ class DataConfig(_Config):
     dataset: str = documented(
         "embedded", "embedded, cpen455, cifar10, cifar100, mnist, fashion-mnist, or folder (one sub-folder per class)."
     )
-    data_dir: str | None = documented(None, "Where the data set lies (all but the embedded one).")
-    image_size: int | None = documented(None, "Height and width to resize to; the data set's usual size unless given.")
-    train_size: int = documented(4000, "Training images to draw of the embedded data set.")
+    data_dir: str | None = documented(None, "Directory of the data set; the embedded one needs none.")
+    image_size: int | None = documented(None, "Height and width to resize to; by default the data set's own size.")
+    train_size: int = documented(4000, "Training images of the embedded data set.")
     validation_fraction: float = documented(
-        0.1, "Share of the training images held out for validation, where the data set has no such split."
+        0.1, "Fraction of the training images held out for validation if the data set has no such split."
     )
     split_seed: int = documented(0, "Seed of that split, and of the embedded data set.")
     skip_bad: bool = documented(False, "Leave out images that cannot be read, and count them, rather than stop.")
 
     def __post_init__(self) -> None:
-        _require(0 < self.validation_fraction < 1, "--validation-fraction", self.validation_fraction, "between 0 and 1")
-        _require(self.train_size >= 4, "--train-size", self.train_size, "4 or more")
-        _require(self.image_size is None or self.image_size >= 1, "--image-size", self.image_size, "1 or more")
+        _require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
+        _require(self.train_size >= 4, "train_size", self.train_size, "4 or more")
+        _require(self.image_size is None or self.image_size >= 1, "image_size", self.image_size, "1 or more")
 
 
+@_with_attributes
 @dataclass(frozen=True)
 class TrainConfig(_Config):
     """How a model is trained."""
@@ -139,37 +167,47 @@ class TrainConfig(_Config):
     batch_size: int = documented(16, "Images in a step, of all processes together.")
     lr: float = documented(1e-3, "Learning rate of Adam.")
     lr_decay: float = documented(0.999995, "Factor of the learning rate at every step of the constant schedule.")
-    schedule: str = documented("constant", "Course of the learning rate: constant (but for --lr-decay) or cosine.")
-    lr_final: float = documented(0.0, "Share of the learning rate at which the cosine ends with the last epoch.")
+    schedule: str = documented(
+        "constant", "Course of the learning rate: constant (times lr-decay at every step) or cosine."
+    )
+    lr_final: float = documented(0.0, "Fraction of the learning rate at which the cosine ends.")
     warmup_steps: int = documented(0, "Steps over which the learning rate first rises linearly; 0 for none.")
     beta1: float = documented(0.95, "Adam's decay of the first moment.")
     beta2: float = documented(0.9995, "Adam's decay of the second moment.")
     clip_grad_norm: float = documented(
-        1.0, "Largest norm of the gradient in bits/dim; longer ones are scaled, 0 never."
+        1.0,
+        "Norm to which a longer gradient (of the loss in bits/dim) is scaled; nearly all are longer than 1, "
+        "which makes 1 a normalisation of every step. 0 scales none.",
     )
     weight_decay: float = documented(
         0.0, "Decoupled decay (AdamW's) of the directions of the convolutions; nothing else is decayed."
     )
-    accumulate: int = documented(1, "Parts in which a step's batch is computed: the memory of one, the same gradient.")
+    accumulate: int = documented(
+        1, "Parts in which a batch is computed one after the other: the memory of one part, the same gradient."
+    )
     recompute_activations: bool = documented(
-        False, "Keep few activations and compute the others again for the gradient: less memory, a third more time."
+        False, "Keep few activations and recompute the others for the gradient: less memory, a third more time."
     )
     ema_decay: float = documented(0.999, "Decay of the moving average of the weights (warmed up; 0 for none).")
-    horizontal_flip: bool = documented(False, "Mirror half of the training images, drawn anew each epoch.")
+    horizontal_flip: bool = documented(False, "Mirror half of the training images, others in each epoch.")
     shift: int = documented(0, "Move training images by up to this many pixels each way; edge pixels are repeated.")
-    balanced: bool = documented(False, "Draw as many images of every class in an epoch, however frequent they are.")
+    balanced: bool = documented(False, "Take every class equally often in an epoch, however frequent it is.")
     discriminative_weight: float = documented(
         0.0, "Weight of -log p(class | image) in nats, added to bits/dim; 0 trains the purely generative model."
     )
-    discriminative_classes: int = documented(1, "Wrong classes drawn for each image of the discriminative term.")
-    discriminative_share: float = documented(0.25, "Share of each batch on which the discriminative term is computed.")
+    discriminative_classes: int = documented(
+        1, "Wrong classes compared with the right one for each image of the discriminative term."
+    )
+    discriminative_share: float = documented(
+        0.25, "Fraction of each batch on which the discriminative term is computed."
+    )
     precision: str = documented(
         "auto", "Arithmetic of the convolutions in training: auto, float32 or bfloat16 (the likelihood is float32)."
     )
     compile: str = documented(
-        "auto", "Whether the network of the training goes through torch.compile: auto (on a CUDA GPU), on or off."
+        "auto", "Whether to train through torch.compile: on, off or auto (off, until it is measured on a GPU)."
     )
-    seed: int = documented(0, "Seed of weights, order, augmentation and dropout.")
+    seed: int = documented(0, "Seed of the weights, the permutations, the augmentation and the dropout.")
     eval_interval: int = documented(1, "Epochs between validations.")
     eval_images: int = documented(0, "Validate on this many images (the first, stratified) while training; 0 for all.")
     sample_interval: int = documented(0, "Epochs between sample grids; 0 for one grid at the end.")
@@ -177,7 +215,7 @@ class TrainConfig(_Config):
     max_bad_steps: int = documented(20, "Steps in a row whose loss or gradient is not finite before training stops.")
     patience: int = documented(0, "Validations in a row without a new best after which training ends; 0 for never.")
     max_minutes: float = documented(
-        0.0, "Minutes after which this call saves and stops, to be resumed; a validation is ended first; 0 for never."
+        0.0, "Minutes after which this call saves and pauses (a validation that has begun is completed); 0 for never."
     )
     init_from: str | None = documented(
         None, "Start from the weights of this run, checkpoint, weight file or shipped model (its moving average)."
@@ -187,35 +225,41 @@ class TrainConfig(_Config):
         positive = ("epochs", "batch_size", "accumulate", "eval_interval", "save_interval", "max_bad_steps")
         for name in (*positive, "discriminative_classes"):
             value = getattr(self, name)
-            _require(value >= 1, "--" + name.replace("_", "-"), value, "1 or more")
+            _require(value >= 1, name, value, "1 or more")
         for name in ("eval_images", "sample_interval", "clip_grad_norm", "seed", "warmup_steps", "shift", "patience"):
             value = getattr(self, name)
-            _require(value >= 0, "--" + name.replace("_", "-"), value, "0 or more")
+            _require(value >= 0, name, value, "0 or more")
         for name in ("weight_decay", "max_minutes", "discriminative_weight"):
             value = getattr(self, name)
-            _require(0 <= value < math.inf, "--" + name.replace("_", "-"), value, "0 or more, and finite")
-        _require(self.lr > 0 and math.isfinite(self.lr), "--lr", self.lr, "a positive number")
-        _require(0 < self.lr_decay <= 1, "--lr-decay", self.lr_decay, "more than 0 and at most 1")
-        _require(self.lr * self.weight_decay < 1, "--weight-decay", self.weight_decay, "less than 1 / --lr")
-        _require(self.schedule in ("constant", "cosine"), "--schedule", repr(self.schedule), "constant or cosine")
-        _require(0 <= self.lr_final <= 1, "--lr-final", self.lr_final, "between 0 and 1")
+            _require(0 <= value < math.inf, name, value, "0 or more, and finite")
+        _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a positive number")
+        _require(0 < self.lr_decay <= 1, "lr_decay", self.lr_decay, "more than 0 and at most 1")
+        _require(self.lr * self.weight_decay < 1, "weight_decay", self.weight_decay, "less than 1 / `lr`")
+        _require(self.schedule in ("constant", "cosine"), "schedule", repr(self.schedule), "constant or cosine")
+        _require(0 <= self.lr_final <= 1, "lr_final", self.lr_final, "between 0 and 1")
         share = self.discriminative_share
-        _require(0 < share <= 1, "--discriminative-share", share, "more than 0 and at most 1")
+        _require(0 < share <= 1, "discriminative_share", share, "more than 0 and at most 1")
         for name in ("beta1", "beta2", "ema_decay"):
             value = getattr(self, name)
-            _require(0 <= value < 1, "--" + name.replace("_", "-"), value, "at least 0 and less than 1")
+            _require(0 <= value < 1, name, value, "at least 0 and less than 1")
         precisions = ("auto", "float32", "bfloat16")
-        _require(self.precision in precisions, "--precision", repr(self.precision), "auto, float32 or bfloat16")
-        _require(self.compile in ("auto", "on", "off"), "--compile", repr(self.compile), "auto, on or off")
+        _require(self.precision in precisions, "precision", repr(self.precision), "auto, float32 or bfloat16")
+        _require(self.compile in ("auto", "on", "off"), "compile", repr(self.compile), "auto, on or off")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a training run is made of; what `config.json` holds."""
+    """Everything that a training run is made of; what `config.json` holds.
 
-    model: ModelConfig
-    data: DataConfig
-    train: TrainConfig
+    Attributes:
+        model: the architecture.
+        data: where the images come from; by default arrays of the caller's, which no command can load again.
+        train: how the model is trained.
+    """
+
+    model: ModelConfig = field(default_factory=lambda: ModelConfig())
+    data: DataConfig = field(default_factory=lambda: DataConfig(dataset=OWN_ARRAYS))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig())
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types, with the version of the format."""
@@ -240,8 +284,10 @@ class RunConfig:
             raise ConfigError(
                 f"the configuration has format {version}, newer than this version's {FORMAT_VERSION}; upgrade cpixelcnn"
             )
+        model = ModelConfig.from_json(document.get("model", {}))
+        model.require_classes()
         return cls(
-            ModelConfig.from_json(document.get("model", {})),
+            model,
             DataConfig.from_json(document.get("data", {})),
             TrainConfig.from_json(document.get("train", {})),
         )

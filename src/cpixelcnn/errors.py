@@ -1,7 +1,8 @@
 """One error type per thing that can go wrong for a user, each with the exit code of the command line.
 
 The library raises these and nothing else on bad input; the message is one sentence that says what is wrong, where, and
-what to do. The command line prints the message alone, without a traceback.
+what to do. A parameter is named in backquotes (`batch_size`); the command line prints the message alone, without a
+traceback, and shows such a name as the flag (--batch-size).
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.config import ModelConfig, RunConfig, TrainConfig
+from cpixelcnn.errors import ConfigError, did_you_mean
 
 DEFAULT_PRESET = "tiny"
 
@@ -102,6 +102,14 @@ def preset(name: str) -> Preset:
     """
     if name in PRESETS:
         return PRESETS[name]
-    close = difflib.get_close_matches(name, PRESETS, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
-    raise ConfigError(f"--preset {name!r} does not exist;{hint} there are: {', '.join(PRESETS)}")
+    raise ConfigError(f"`preset` {name!r} does not exist; {did_you_mean(name, PRESETS, 'there are')}")
+
+
+def preset_config(name: str) -> RunConfig:
+    """A preset as a configuration for `cpixelcnn.train`, which fills in sizes and classes from the images.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    chosen = preset(name)
+    return RunConfig(ModelConfig(**chosen.model), train=TrainConfig(**chosen.train))

@@ -1,14 +1,11 @@
-"""Counter-based randomness: every random choice is a function of (seed, what it is for, a counter); no state is stored.
+"""Counter-based randomness: every random choice is a function of (seed, purpose, counter), and no state is stored.
 
-Counter-based randomness: the seed of every random choice is a function of what it is for; none is ever stored.
-
-Random numbers for single images, on any device: the same for an image of the clock, whatever batch it comes in.
-
-Counter-based: number k of a stream is SplitMix64 (Steele, Lea & Flood 2014) of k, in integer arithmetic that is the
-same everywhere.
+For a whole stream, `derive_seed` makes the seed of a generator. For single images, on any device and whatever batch
+they come in, word k of a stream s is SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) of k, in
+integer arithmetic (modulo 2^64, logical shifts), which is the same everywhere:
 
     z = s + (k + 1) * 0x9E3779B97F4A7C15,   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9,
-    z = (z ^ z >> 27) * 0x94D049BB133111EB,   z = z ^ z >> 31        (modulo 2^64, logical shifts)
+    z = (z ^ z >> 27) * 0x94D049BB133111EB,   z = z ^ z >> 31
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def test_running_out_of_memory_is_one_line_of_advice(
     def starve(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1099511627776 bytes.\nmore")
 
-    monkeypatch.setattr(loop._Training, "_step", starve)
+    monkeypatch.setattr(loop.Training, "_step", starve)
     outcome = cli("train", "--resume", copy, "--epochs", 2)
     assert outcome.code == 1
     assert "--batch-size" in outcome.err.splitlines()[-1]

@@ -27,9 +27,9 @@ from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.sampling.sample import Samples
 from cpixelcnn.training import loop, objective, run_writer, validation
-from cpixelcnn.training.callbacks import StepRecord, TrainingListener
-from cpixelcnn.training.checkpoint import find_checkpoint
+from cpixelcnn.training.callbacks import Callback, StepRecord
 from cpixelcnn.training.stopping import StopRequest
+from cpixelcnn.training.train import train
 
 torch.set_num_threads(1)
 
@@ -73,7 +73,7 @@ def toys(count: int, split: str = "train", seed: int = 0) -> ImageSet:
     return ImageSet((90 * noise + 80 * labels[:, None, None, None]).byte(), labels, CLASSES, "toys", split)
 
 
-class Recorder(TrainingListener):
+class Recorder(Callback):
     """Remembers what it hears, and has this process receive a signal after a step."""
 
     def __init__(self, signal_after_step: int | None = None) -> None:
@@ -124,18 +124,17 @@ def training(
             bad = nan is not None and nan[0] == processes.rank and len(recorder.steps) + 1 in nan[1]
             return log_probs(*arguments) * (float("nan") if bad else 1.0)
 
-        found = find_checkpoint(run) if resume else None
         outcome = "finished"
         with patch.object(objective.Objective, "_log_probs", log_probs_or_nan):
             try:
-                loop.train(
+                train(
                     config,
                     toys(images),
                     toys(11, "validation", seed=1),
                     run,
                     device=torch.device("cpu"),
-                    checkpoint=found and found.path,
-                    listener=recorder,
+                    resume=run if resume else None,
+                    callbacks=[recorder],
                     stop=recorder.stop,
                     processes=processes,
                 )

@@ -18,9 +18,9 @@ from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.drawings import CLASSES, generate
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.device import exact_float32
-from cpixelcnn.training import loop
-from cpixelcnn.training.callbacks import StepRecord, TrainingListener
+from cpixelcnn.training.callbacks import Callback, StepRecord
 from cpixelcnn.training.step import TrainingStep
+from cpixelcnn.training.train import train
 
 CPU = torch.device("cpu")
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -40,7 +40,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 
 
-class Recorder(TrainingListener):
+class Recorder(Callback):
     def __init__(self) -> None:
         self.steps: list[StepRecord] = []
         self.warnings: list[str] = []
@@ -67,7 +67,7 @@ def fit(tmp_path: Path) -> Callable[..., Recorder]:
         recorder = Recorder()
         run = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         sets = images("train", 20), images("validation", 8)
-        loop.train(RunConfig(model, DataConfig(), options), *sets, run, device=device, listener=recorder)
+        train(RunConfig(model, DataConfig(), options), *sets, run, device=device, callbacks=[recorder])
         return recorder
 
     return fit

@@ -107,7 +107,7 @@ def test_a_full_disk_at_the_start_is_an_error_that_says_so(
 def test_an_unwritable_place_is_refused_before_the_first_step(
     cli: Cli, training: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop._Training, "_step", lambda *_: pytest.fail("a step was made"))
+    monkeypatch.setattr(loop.Training, "_step", lambda *_: pytest.fail("a step was made"))
     Path("file").touch()
     for out in ("file", "file/below/it"):
         outcome = cli(*training, "--out", out)

@@ -46,12 +46,13 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def poison(kind: str, steps: range) -> None:
         count = iter(range(1, 10**6))
 
-        class Poisoned(objective.DiscretizedLogisticMixture):
-            def log_prob(self, images: Tensor) -> Tensor:
-                log_prob = super().log_prob(images)
-                return POISONS[kind](log_prob) if next(count) in steps else log_prob
+        original = objective.pixel_log_probs
 
-        monkeypatch.setattr(objective, "DiscretizedLogisticMixture", Poisoned)
+        def poisoned(*arguments: Any, **options: Any) -> Tensor:
+            log_probs = original(*arguments, **options)
+            return POISONS[kind](log_probs) if next(count) in steps else log_probs
+
+        monkeypatch.setattr(objective, "pixel_log_probs", poisoned)
 
     return poison
 

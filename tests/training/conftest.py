@@ -18,10 +18,9 @@ from cpixelcnn.errors import Interrupted
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.runs.weights import load_weights
 from cpixelcnn.sampling.sample import Samples
-from cpixelcnn.training import loop
+from cpixelcnn.training import train as train_module
 from cpixelcnn.training import validation as between_epochs
-from cpixelcnn.training.callbacks import StepRecord, TrainingListener
-from cpixelcnn.training.checkpoint import find_checkpoint
+from cpixelcnn.training.callbacks import Callback, StepRecord
 from cpixelcnn.training.stopping import StopRequest
 
 CLASSES = ("cat", "dog")
@@ -29,7 +28,7 @@ CPU = torch.device("cpu")
 TIMES = ("seconds", "images_per_second")  # what may differ between two trainings that are otherwise the same
 
 
-class Recorder(TrainingListener):
+class Recorder(Callback):
     """Remembers all it hears, and stops the training after a step if asked to, as a signal would."""
 
     def __init__(self, stop_after_step: int | None = None) -> None:
@@ -129,13 +128,11 @@ def fit(config: Callable[..., RunConfig], train_set: ImageSet, validation_set: I
         **changes: Any,
     ) -> Recorder:
         recorder = recorder or Recorder(stop_after_step)
-        found = find_checkpoint(run) if resume else None
-        assert not resume or found is not None
-        arguments: dict[str, Any] = {"device": CPU, "checkpoint": found and found.path}
-        arguments |= {"listener": recorder, "stop": recorder.stop}
+        arguments: dict[str, Any] = {"device": CPU, "resume": run if resume else None}
+        arguments |= {"callbacks": [recorder], "stop": recorder.stop}
         with patch.object(between_epochs, "sample", between_epochs.sample if draw else draw_nothing):
             try:
-                loop.train(config(**changes), images, validation, run, **arguments)
+                train_module.train(config(**changes), images, validation, run, **arguments)
             except Interrupted:
                 assert recorder.stop.signal_number
         return recorder

@@ -22,15 +22,15 @@ from cpixelcnn.runs import layout as runs
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
 from cpixelcnn.runs.weights import load_weights, save_weights
 from cpixelcnn.training import checkpoint as module
-from cpixelcnn.training.checkpoint import TrainState, find_checkpoint, locked, prune, restore, save_checkpoint
-from cpixelcnn.training.preparation import prepare
+from cpixelcnn.training.checkpoint import find_checkpoint, locked, prune, restore, save_checkpoint
+from cpixelcnn.training.state import TrainState, create_state
 
 FILES = ("config.json", "ema.safetensors", "model.safetensors", "trainer.pt")
 
 
 @pytest.fixture
-def trainee(config: Callable[..., RunConfig], train_set: ImageSet) -> TrainState:
-    return prepare(config(), train_set, torch.device("cpu"))
+def train_state(config: Callable[..., RunConfig], train_set: ImageSet) -> TrainState:
+    return create_state(config(), train_set, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def save(run: Path, config: Callable[..., RunConfig], trainee: TrainState) -> Callable[..., Path]:
+def save(run: Path, config: Callable[..., RunConfig], train_state: TrainState) -> Callable[..., Path]:
     def save(step: int, *, best: bool = False, finished: bool = False) -> Path:
-        trainee.progression.step = step
-        trainee.progression.best_step = step if best else trainee.progression.best_step
-        return save_checkpoint(run, config(), trainee, finished=finished)
+        train_state.progress.step = step
+        train_state.progress.best_step = step if best else train_state.progress.best_step
+        return save_checkpoint(run, config(), train_state, finished=finished)
 
     return save
 
@@ -220,7 +220,12 @@ def test_a_failing_rename_leaves_the_older_checkpoint(
 @pytest.mark.parametrize("again", [False, True], ids=["a new step", "the same step again"])
 @pytest.mark.parametrize("rename", range(6))
 def test_killed_at_any_rename(
-    save: Callable[..., Path], run: Path, trainee: TrainState, monkeypatch: pytest.MonkeyPatch, again: bool, rename: int
+    save: Callable[..., Path],
+    run: Path,
+    train_state: TrainState,
+    monkeypatch: pytest.MonkeyPatch,
+    again: bool,
+    rename: int,
 ) -> None:
     """A process that dies at once: unlike after an exception, nothing can be tidied up."""
     save(1, best=True)
@@ -245,7 +250,7 @@ def test_killed_at_any_rename(
     found = find_checkpoint(run)
     assert found is not None
     assert found.warnings == ()
-    restore(found.path, trainee)
+    restore(found.path, train_state)
     assert runs.find_model(run).warnings == ()
 
 
@@ -281,7 +286,7 @@ def with_new_digests(checkpoint: Path) -> None:
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_poisoned_pickle_never_runs(save: Callable[..., Path], trainee: TrainState, tmp_path: Path) -> None:
+def test_a_poisoned_pickle_never_runs(save: Callable[..., Path], train_state: TrainState, tmp_path: Path) -> None:
     marker, saved = tmp_path / "marker", save(1)
     torch.save({"optimiser": Trap(marker), "progression": {}}, saved / "trainer.pt")
     with pytest.raises(CheckpointError, match="differs"):
@@ -289,7 +294,7 @@ def test_a_poisoned_pickle_never_runs(save: Callable[..., Path], trainee: TrainS
     with_new_digests(saved)
     verify_checkpoint(saved)
     with pytest.raises(CheckpointError, match="cannot be resumed from"):
-        restore(saved, trainee)
+        restore(saved, train_state)
     assert not marker.exists()
 
 
@@ -297,27 +302,27 @@ def test_weights_of_another_architecture_are_refused(
     save: Callable[..., Path], config: Callable[..., RunConfig], train_set: ImageSet
 ) -> None:
     saved = save(1)
-    wider = prepare(config(nr_filters=6), train_set, torch.device("cpu"))
+    wider = create_state(config(nr_filters=6), train_set, torch.device("cpu"))
     with pytest.raises(CheckpointError, match="step-00000001"):
         restore(saved, wider)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
 def test_names_of_wrapped_models_are_understood(
-    save: Callable[..., Path], trainee: TrainState, config: Callable[..., RunConfig], tmp_path: Path, prefix: str
+    save: Callable[..., Path], train_state: TrainState, config: Callable[..., RunConfig], tmp_path: Path, prefix: str
 ) -> None:
-    plain = trainee.model.state_dict()
+    plain = train_state.model.state_dict()
     save_weights(tmp_path / "saved", {prefix + name: tensor for name, tensor in plain.items()}, config())
     assert sorted(load_file(tmp_path / "saved")) == sorted(plain)
     header = {"cpixelcnn_config": json.dumps(config().to_json())}
     save_file({prefix + name: tensor.contiguous() for name, tensor in plain.items()}, tmp_path / "foreign", header)
     loaded_config, loaded = load_weights(tmp_path / "foreign")
     assert loaded_config == config()
-    trainee.model.load_state_dict(loaded)
+    train_state.model.load_state_dict(loaded)
 
 
 def test_newer_formats_are_refused_and_older_ones_load(
-    save: Callable[..., Path], run: Path, trainee: TrainState, config: Callable[..., RunConfig]
+    save: Callable[..., Path], run: Path, train_state: TrainState, config: Callable[..., RunConfig]
 ) -> None:
     saved = save(1)
     manifest = read_manifest(saved)
@@ -327,7 +332,7 @@ def test_newer_formats_are_refused_and_older_ones_load(
     saved = save(2)
     older = config().to_json()
     del older["train"]["max_bad_steps"], older["model"]["class_counts"]  # written before these fields existed
-    tensors = {name: tensor.contiguous() for name, tensor in trainee.model.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in train_state.model.state_dict().items()}
     save_file(tensors, saved / "model.safetensors", {"cpixelcnn_config": json.dumps(older)})
     state = torch.load(saved / "trainer.pt", weights_only=True)
     del state["progression"]["bad_steps"]
@@ -338,14 +343,14 @@ def test_newer_formats_are_refused_and_older_ones_load(
     assert found.path == saved
     assert found.config.train.max_bad_steps == 20
     assert found.config.model.class_counts == ()
-    restore(saved, trainee)
-    assert trainee.progression.step == 2
-    assert trainee.progression.bad_steps == 0
+    restore(saved, train_state)
+    assert train_state.progress.step == 2
+    assert train_state.progress.bad_steps == 0
 
 
 def test_the_lock(tmp_path: Path) -> None:
     with locked(tmp_path / "run"):
-        with pytest.raises(ConfigError, match=r"another training is writing to .*run.*--out"), locked(tmp_path / "run"):
+        with pytest.raises(ConfigError, match=r"another training is writing to .*run.*`run`"), locked(tmp_path / "run"):
             pass
         with locked(tmp_path / "other"):
             pass
@@ -356,5 +361,5 @@ def test_the_lock(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "run", tmp_path / "file"):
-        with pytest.raises(ConfigError, match=r"cannot be written to .*--out"), locked(path):
+        with pytest.raises(ConfigError, match=r"cannot be written to .*`run`"), locked(path):
             pass

@@ -14,6 +14,7 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.runs.layout import checkpoint_paths, find_model, read_manifest
 from cpixelcnn.training import loop
 from cpixelcnn.training import stopping as time_module
+from cpixelcnn.training import train as train_module
 from cpixelcnn.training.plan import Request, make_plan
 from cpixelcnn.training.stopping import TimeBudget, TimeSpent
 
@@ -32,7 +33,7 @@ def accuracies(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         interval = {"accuracy_low": 0.0, "accuracy_high": 1.0}
         return {"validation_images": 8, "accuracy": known, "nll_posterior": 1.0, **interval}
 
-    monkeypatch.setattr(loop, "validation_figures", figures)
+    monkeypatch.setattr(loop, "validation_metrics", figures)
     return queue
 
 
@@ -40,13 +41,13 @@ def accuracies(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def result(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the last training returned."""
     kept: dict[str, Any] = {}
-    original = loop.train
+    original = train_module.train
 
     def keep(*arguments: Any, **options: Any) -> Any:
         kept["result"] = original(*arguments, **options)
         return kept["result"]
 
-    monkeypatch.setattr(loop, "train", keep)
+    monkeypatch.setattr(train_module, "train", keep)
     return kept
 
 

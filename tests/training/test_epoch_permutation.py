@@ -83,6 +83,6 @@ def test_it_needs_labels(fit: Callable[..., Any], make_images: Callable[..., Ima
     unconditional: dict[str, Any] = {"early_fusion": "none", "film": "none", "classes": (), "class_counts": ()}
     images = make_images(20, labelled=False)
     assert set(images.labels.tolist()) == {UNLABELLED}
-    with pytest.raises(DataError, match="--balanced needs them"):
+    with pytest.raises(DataError, match="`balanced` needs them"):
         fit(tmp_path / "run", images=images, balanced=True, **unconditional)
     assert not (tmp_path / "run").exists()

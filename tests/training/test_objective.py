@@ -155,7 +155,7 @@ def test_large_differences_are_finite() -> None:
     [
         ({"early_fusion": "none", "film": "none"}, "no classes"),
         ({"classes": ("cat",)}, "1 class"),
-        ({"discriminative_classes": 2}, "--discriminative-classes 2 .* at most 1"),
+        ({"discriminative_classes": 2}, "`discriminative_classes` 2 .* at most 1"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_made(

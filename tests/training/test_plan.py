@@ -14,7 +14,7 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError, CpixelcnnError
 from cpixelcnn.presets import PRESETS
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest
-from cpixelcnn.training.plan import Plan, Request, complete, make_plan
+from cpixelcnn.training.plan import Plan, Request, config_for_images, make_plan
 
 
 @pytest.fixture(autouse=True)
@@ -66,14 +66,14 @@ def test_an_unconditional_model_needs_no_classes(make_images: Callable[..., Imag
 
 
 def test_images_complete_the_configuration(train_set: ImageSet) -> None:
-    config = complete(make_plan(Request()).config, train_set)
+    config = config_for_images(make_plan(Request()).config, train_set)
     model = config.model
     assert (model.image_channels, model.image_height, model.image_width) == (3, 8, 8)
     assert (model.classes, model.class_counts) == (("cat", "dog"), (10, 10))
 
 
 def test_a_run_is_not_overwritten(run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"already holds a run.*--resume.*--out"):
+    with pytest.raises(ConfigError, match=r"already holds a run.*`resume`.*`run`"):
         make_plan(Request(), out=run)
 
 
@@ -144,11 +144,11 @@ def test_a_lone_copy_of_a_checkpoint_is_an_error_or_goes_on(run: Path, tmp_path:
 def test_out_beside_a_path_to_resume_is_not_ignored(run: Path, tmp_path: Path) -> None:
     """It goes on elsewhere, or refuses: but it does not write to a directory that --out does not name."""
     result = attempt(out=tmp_path / "elsewhere", resume=str(run))
-    assert "--out" in result if isinstance(result, str) else result.run == tmp_path / "elsewhere"
+    assert "`run`" in result if isinstance(result, str) else result.run == tmp_path / "elsewhere"
 
 
 def test_nothing_to_resume_from(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"absent.*no such directory"):
+    with pytest.raises(CheckpointError, match="there is no run .*absent"):
         make_plan(Request(), resume=str(tmp_path / "absent"))
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         make_plan(Request(), resume=str(tmp_path))
@@ -167,14 +167,14 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(run: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "field", "asked", "flag", "stored"),
     [
-        ("model", "nr_filters", 9, "--nr-filters 9", "4"),
-        ("model", "dropout", 0.25, "--dropout 0.25", "0.5"),
-        ("model", "film", "mlp", "--film mlp", "linear"),
-        ("data", "dataset", "mnist", "--dataset mnist", "embedded"),
-        ("data", "split_seed", 3, "--split-seed 3", "0"),
-        ("data", "image_size", 16, "--image-size 16", "None"),
-        ("train", "seed", 8, "--seed 8", "0"),
-        ("train", "ema_decay", 0.5, "--ema-decay 0.5", "0.9"),
+        ("model", "nr_filters", 9, "`nr_filters` 9", "4"),
+        ("model", "dropout", 0.25, "`dropout` 0.25", "0.5"),
+        ("model", "film", "mlp", "`film` mlp", "linear"),
+        ("data", "dataset", "mnist", "`dataset` mnist", "embedded"),
+        ("data", "split_seed", 3, "`split_seed` 3", "0"),
+        ("data", "image_size", 16, "`image_size` 16", "None"),
+        ("train", "seed", 8, "`seed` 8", "0"),
+        ("train", "ema_decay", 0.5, "`ema_decay` 0.5", "0.9"),
     ],
 )
 def test_contradictions_name_the_flag_and_both_values(
@@ -212,6 +212,9 @@ def test_a_manifest_with_any_byte_flipped_is_no_internal_error(run: Path) -> Non
         assert plan.images_seen in (20, 40) or plan.checkpoint == manifest.parent
 
 
-def test_the_stand_in_for_classes_never_reaches_a_model(train_set: ImageSet) -> None:
-    assert make_plan(Request()).config.model == ModelConfig(**PRESETS["tiny"].model, classes=("?",))
-    assert complete(make_plan(Request()).config, train_set).model.classes == ("cat", "dog")
+def test_sizes_and_classes_come_from_the_images(train_set: ImageSet) -> None:
+    planned = make_plan(Request()).config
+    assert planned.model == ModelConfig(**PRESETS["tiny"].model)
+    completed = config_for_images(planned, train_set).model
+    assert completed.classes == ("cat", "dog")
+    assert (completed.image_height, completed.image_width) == (8, 8)

@@ -15,7 +15,8 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CpixelcnnError
 from cpixelcnn.runs.layout import checkpoint_paths, verify_checkpoint
 from cpixelcnn.runs.metrics_log import MetricsLog
-from cpixelcnn.training import preparation, run_writer
+from cpixelcnn.training import run_writer
+from cpixelcnn.training import state as state_module
 
 Fit = Callable[..., Any]
 Rows = Callable[[Path], list[dict[str, Any]]]
@@ -49,7 +50,7 @@ def test_a_checkpoint_of_another_kind_of_device_is_gone_on_from(
 ) -> None:
     """Adam is fused on CPU and CUDA, not on MPS."""
     with monkeypatch.context() as on_mps:
-        on_mps.setattr(preparation, "make_optimiser", lambda model, _: torch.optim.Adam(model.parameters()))
+        on_mps.setattr(state_module, "make_optimiser", lambda model, _: torch.optim.Adam(model.parameters()))
         fit(tmp_path / "run", stop_after_step=4)
     fit(tmp_path / "run", resume=True)
     assert [row["bad_steps"] for row in rows(tmp_path / "run")] == [0, 0, 0]
@@ -167,10 +168,10 @@ def test_killed_between_the_record_and_its_checkpoint(
 ) -> None:
     original = run_writer.save_checkpoint
 
-    def die_at_the_second(run: Path, config: RunConfig, trainee: Any, *, finished: bool) -> Path:
-        if trainee.progression.epoch == 2:
+    def die_at_the_second(run: Path, config: RunConfig, train_state: Any, *, finished: bool) -> Path:
+        if train_state.progress.epoch == 2:
             raise Killed
-        return original(run, config, trainee, finished=finished)
+        return original(run, config, train_state, finished=finished)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:

@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cpixelcnn.config import RunConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
-from cpixelcnn.training import preparation
+from cpixelcnn.training import state as state_module
 from cpixelcnn.training.batches import BatchSource
 from cpixelcnn.training.objective import Objective
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork
-from cpixelcnn.training.preparation import prepare
+from cpixelcnn.training.state import create_state
 from cpixelcnn.training.step import TrainingStep
 from cpixelcnn.training.stopping import StopRequest, TimeBudget
 
@@ -37,11 +37,11 @@ class NothingIsRead(TorchDispatchMode):
 def make_step(config: Callable[..., RunConfig], train_set: ImageSet) -> Callable[..., TrainingStep]:
     def make(**changes: Any) -> TrainingStep:
         run_config = config(**changes)
-        trainee = prepare(run_config, train_set, CPU)
-        parallel = ParallelNetwork(trainee.model, ALONE)
+        train_state = create_state(run_config, train_set, CPU)
+        parallel = ParallelNetwork(train_state.model, ALONE)
         agreement = Agreement(ALONE, StopRequest(), TimeBudget(0.0))
         feed, objective = BatchSource(train_set, run_config.train, CPU), Objective(run_config, "float32", CPU)
-        return TrainingStep(run_config, trainee, feed, objective, parallel, agreement)
+        return TrainingStep(run_config, train_state, feed, objective, parallel, agreement)
 
     return make
 
@@ -61,23 +61,23 @@ def test_an_unsound_gradient_changes_nothing_and_a_sound_one_does(
     make_step: Callable[..., TrainingStep], fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fused:  # as on MPS
-        monkeypatch.setattr(preparation, "make_optimiser", lambda model, _: torch.optim.Adam(model.parameters()))
+        monkeypatch.setattr(state_module, "make_optimiser", lambda model, _: torch.optim.Adam(model.parameters()))
     step = make_step(weight_decay=0.1)
-    trainee = step.trainee
-    assert bool(trainee.optimiser.defaults["fused"]) == fused
+    train_state = step.state
+    assert bool(train_state.optimiser.defaults["fused"]) == fused
     step(torch.arange(8), 0, 0, 1e-3)
 
     def state() -> list[torch.Tensor]:
-        moments = [number for each in trainee.optimiser.state.values() for number in each.values()]
-        return [tensor.detach().clone() for tensor in (*trainee.model.parameters(), *moments)]
+        moments = [number for each in train_state.optimiser.state.values() for number in each.values()]
+        return [tensor.detach().clone() for tensor in (*train_state.model.parameters(), *moments)]
 
     for spoiled in (True, False):
         before = state()
         if spoiled:
-            hook = trainee.model.out.b.register_hook(lambda gradient: gradient * torch.nan)
+            hook = train_state.model.out.b.register_hook(lambda gradient: gradient * torch.nan)
         figures = step(torch.arange(8), 8, 1, 1e-3)
         same = all(torch.equal(one, other) for one, other in zip(state(), before, strict=True))
         assert same == spoiled
         assert bool(figures.isfinite().all()) != spoiled
         hook.remove()
-    assert all(bool(parameter.isfinite().all()) for parameter in trainee.ema.model.parameters())
+    assert all(bool(parameter.isfinite().all()) for parameter in train_state.ema.model.parameters())

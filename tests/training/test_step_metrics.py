@@ -33,10 +33,10 @@ def test_figures_are_heard_in_order(device: torch.device, behind: int) -> None:
     figures = DeferredMetrics[str](device)
     sent = [(name, [float(i), 0.5]) for i, name in enumerate("abc")]
     for i, (name, numbers) in enumerate(sent):
-        heard += figures.send(name, torch.tensor(numbers))
+        heard += figures.push(name, torch.tensor(numbers))
         assert heard == sent[: i + 1 - behind]
-    heard += figures.land()
-    assert figures.land() == []
+    heard += figures.flush()
+    assert figures.flush() == []
     assert heard == sent
 
 
@@ -73,11 +73,12 @@ def test_bad_steps_are_counted_when_they_are_late(
 ) -> None:
     count = iter(range(1, 100))
 
-    class Poisoned(objective.DiscretizedLogisticMixture):
-        def log_prob(self, images: Tensor) -> Tensor:
-            return super().log_prob(images) * (torch.nan if next(count) in (2, 3) else 1.0)
+    original = objective.pixel_log_probs
 
-    monkeypatch.setattr(objective, "DiscretizedLogisticMixture", Poisoned)
+    def poisoned(*arguments: Any, **options: Any) -> Tensor:
+        return original(*arguments, **options) * (torch.nan if next(count) in (2, 3) else 1.0)
+
+    monkeypatch.setattr(objective, "pixel_log_probs", poisoned)
     recorder = fit(tmp_path / "run", epochs=2)
     assert [step.step for step in recorder.steps] == [1, 2, 3, 4, 5, 6]
     assert [line["bad_steps"] for line in rows(tmp_path / "run")] == [2, 2]

@@ -12,7 +12,7 @@ import pytest
 
 from cpixelcnn.errors import ConfigError
 from cpixelcnn.training import trackers
-from cpixelcnn.training.callbacks import Listeners, StepRecord, TrainingStart
+from cpixelcnn.training.callbacks import Callbacks, StepRecord, TrainingStart
 from cpixelcnn.training.trackers import TensorBoardTracker, Tracker, WandbTracker
 
 Fit = Callable[..., Any]
@@ -50,7 +50,7 @@ def track(fit: Fit, recorder_class: Callable[..., Any]) -> Callable[..., Any]:
     def track(run: Path, tracker: Tracker, crash_at: int | None = None, **options: Any) -> Any:
         recorder = recorder_class(options.pop("stop_after_step", None))
 
-        class Both(Listeners):
+        class Both(Callbacks):
             stop = recorder.stop
 
             def on_step(self, step: StepRecord) -> None:
@@ -229,5 +229,5 @@ def test_wandb_that_cannot_be_reached(
             raise Errors.Error("no API key\nmore")
 
     monkeypatch.setattr(trackers, "_require", lambda _: Wandb)
-    with pytest.raises(ConfigError, match=r"--wandb: no API key; .*WANDB_MODE=offline"):
+    with pytest.raises(ConfigError, match=r"`wandb`: no API key; .*WANDB_MODE=offline"):
         track(tmp_path / "run", WandbTracker(), epochs=1)

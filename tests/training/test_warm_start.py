@@ -16,7 +16,7 @@ from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.runs.weights import load_weights, save_weights
 from cpixelcnn.training.plan import Request, make_plan
-from cpixelcnn.training.preparation import prepare
+from cpixelcnn.training.state import create_state
 from cpixelcnn.training.warm_start import initial_weights
 
 Fit = Callable[..., Any]
@@ -45,13 +45,13 @@ def test_a_new_run_starts_from_the_moving_average(
     cases = [(source, ema), (source / "last", ema), (source / "best" / "model.safetensors", raw)]
     for reference, expected in cases:
         found = initial_weights(str(reference), config().model)
-        trainee = prepare(config(), train_set, torch.device("cpu"), weights=found)
-        for model in (trainee.model, trainee.ema.model):
+        train_state = create_state(config(), train_set, torch.device("cpu"), weights=found)
+        for model in (train_state.model, train_state.ema.model):
             state = model.state_dict()
             assert state.keys() == expected.keys()
             assert all(torch.equal(state[name], expected[name]) for name in expected)
-        assert trainee.progression.images_seen == 0
-        assert trainee.optimiser.state_dict()["state"] == {}
+        assert train_state.progress.images_seen == 0
+        assert train_state.optimiser.state_dict()["state"] == {}
 
 
 def test_a_training_from_it_and_its_resumption(
@@ -80,10 +80,9 @@ def test_a_training_from_it_and_its_resumption(
     ],
 )
 def test_another_architecture_is_refused(source: Path, fit: Fit, tmp_path: Path, field: str, value: object) -> None:
-    flag = "--" + field.replace("_", "-")
-    with pytest.raises(ConfigError, match=rf"{flag} {value} contradicts --init-from .*run, which has"):
+    with pytest.raises(ConfigError, match=rf"`{field}` {value} contradicts `init_from` .*run, which has"):
         fit(tmp_path / "run", init_from=str(source), **{field: value})
-    with pytest.raises(ConfigError, match=f"{flag} {value} contradicts"):
+    with pytest.raises(ConfigError, match=f"`{field}` {value} contradicts"):
         make_plan(Request(model={field: value}, train={"init_from": str(source)}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -97,14 +96,14 @@ def test_the_plan_takes_the_architecture_from_the_source(source: Path, tmp_path:
     request = Request(model={"dropout": 0.1}, data={"image_size": 9}, train={"init_from": str(source)})
     other = make_plan(request, out=tmp_path / "run").config
     assert (other.model.dropout, other.data.image_size) == (0.1, 9)
-    with pytest.raises(ConfigError, match="--nr-filters 24 contradicts"):
+    with pytest.raises(ConfigError, match="`nr_filters` 24 contradicts"):
         make_plan(request.with_preset("tiny"), out=tmp_path / "run")
 
 
 def test_it_must_stay_on_resume(source: Path, fit: Fit, tmp_path: Path) -> None:
     fit(tmp_path / "run", epochs=1, init_from=str(source))
     make_plan(Request(train={"init_from": str(source)}), resume=str(tmp_path / "run"))
-    with pytest.raises(ConfigError, match="--init-from elsewhere contradicts"):
+    with pytest.raises(ConfigError, match="`init_from` elsewhere contradicts"):
         make_plan(Request(train={"init_from": "elsewhere"}), resume=str(tmp_path / "run"))
 
 
@@ -113,7 +112,7 @@ def test_images_of_another_size_are_refused(
 ) -> None:
     small = make_images(20)
     small = dataclasses.replace(small, images=small.images[:, :, :4, :4].contiguous())
-    with pytest.raises(ConfigError, match=r"3 x 4 x 4 .* 3 x 8 x 8.*--image-size"):
+    with pytest.raises(ConfigError, match=r"3 x 4 x 4 .* 3 x 8 x 8.*`image_size`"):
         fit(tmp_path / "run", init_from=str(source), images=small, validation=small, image_height=4, image_width=4)
     assert not (tmp_path / "run").exists()
 
@@ -134,8 +133,8 @@ def test_classes_are_matched_by_name(make_model: Callable[..., PixelCNN], tmp_pa
 
 
 def test_nothing_of_that_name(fit: Fit, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="--init-from: there is no model 'absent'"):
+    with pytest.raises(CheckpointError, match="`init_from`: there is no model 'absent'"):
         fit(tmp_path / "run", init_from="absent")
-    with pytest.raises(CheckpointError, match="--init-from: there is no model 'absent'"):
+    with pytest.raises(CheckpointError, match="`init_from`: there is no model 'absent'"):
         make_plan(Request(train={"init_from": "absent"}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -75,7 +75,7 @@ def _run() -> int:
     except OtherProcessError as error:
         return error.exit_code
     except CpixelcnnError as error:
-        return _failed(str(error), error.exit_code)
+        return _failed(console.with_flags(str(error)), error.exit_code)
     except KeyboardInterrupt:
         return _failed("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -38,6 +39,18 @@ def stderr() -> Console:
     return _Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
+_FLAGS = {"run": "--out", "config": "--preset"}  # parameters whose flag has another name
+
+
+def with_flags(message: str) -> str:
+    """A message of the library with the parameters that it names in backquotes as the flags of the command line.
+
+    >>> with_flags("`batch_size` must be 1 or more, but is 0; see `cpixelcnn train --help`")
+    '--batch-size must be 1 or more, but is 0; see `cpixelcnn train --help`'
+    """
+    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda m: _FLAGS.get(m[1], "--" + m[1].replace("_", "-")), message)
+
+
 def info(text: str, *, style: str | None = None) -> None:
     """A line for people on stderr; brackets in it are printed as they are."""
     if not silent:
@@ -52,7 +65,7 @@ def error(text: str, *, style: str | None = None) -> None:
 
 def warn(text: str) -> None:
     """A warning on stderr."""
-    info(f"warning: {text}", style="yellow")
+    info(f"warning: {with_flags(text)}", style="yellow")
 
 
 def print_result(*renderables: RenderableType) -> None:

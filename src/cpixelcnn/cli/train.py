@@ -178,10 +178,7 @@ def _train(
 ) -> TrainResult:
     from cpixelcnn.cli.display.training import TrainingDisplay
     from cpixelcnn.datasets.registry import load_split
-    from cpixelcnn.training import loop
-    from cpixelcnn.training.callbacks import Listeners
-    from cpixelcnn.training.plan import complete
-    from cpixelcnn.training.stopping import StopRequest, stop_on_signals
+    from cpixelcnn.training.train import train as run_training
 
     with processes.together():
         if download and processes.is_main and not processes.alone:  # what is missing, before the others look for it
@@ -196,23 +193,20 @@ def _train(
         console.warn(f"{skipped} images that cannot be read were left out")
     if validation_set.origin:
         console.info(f"split      {validation_set.origin}")
-    config = plan.config if plan.checkpoint else complete(plan.config, train_set)
-    stop = StopRequest()
-    with stop_on_signals(stop), ExitStack() as contexts:
+    with ExitStack() as contexts:
         for tracker in trackers:  # before the display: what they say on closing is not to be written across it
             contexts.enter_context(tracker)
         display = contexts.enter_context(TrainingDisplay())
         for tracker in trackers:
             tracker.warn = display.on_warning
-        return loop.train(
-            config,
+        return run_training(
+            plan.config,
             train_set,
             validation_set,
             plan.run,
             device=device,
-            checkpoint=plan.checkpoint,
-            listener=Listeners([*trackers, display]),
-            stop=stop,
+            resume=plan.run if plan.checkpoint else None,
+            callbacks=[*trackers, display],
             command=sys.argv,
             processes=processes,
         )

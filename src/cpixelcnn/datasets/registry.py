@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpixelcnn.config import DataConfig
+from cpixelcnn.config import OWN_ARRAYS, DataConfig
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.progress import Progress, silent
 
@@ -62,10 +62,14 @@ def dataset_info(name: str) -> DatasetInfo:
     """The entry of a data set.
 
     Raises:
-        ConfigError: there is none of this name; the message suggests the nearest and lists all.
+        ConfigError: none of this name, which the message suggests or lists; or the images were arrays.
     """
     if name in DATASETS:
         return DATASETS[name]
+    if name == OWN_ARRAYS:
+        raise ConfigError(
+            "the model was trained on arrays that no command can load again; name the images with `dataset`"
+        )
     near = difflib.get_close_matches(name.lower(), DATASETS, n=1)
     hint = f"did you mean {near[0]}? There are" if near else "there are"
     raise ConfigError(f"--dataset {name} is not known; {hint} {', '.join(DATASETS)}")

@@ -124,6 +124,7 @@ class PixelCNN(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        config.require_classes()
         self.config = config
         channels, nr_filters = config.image_channels, config.nr_filters
 

@@ -1,11 +1,7 @@
-"""Batches: the permutation of an epoch, and the augmented images of a step.
+"""Batches: the permutation of the images in an epoch, and the augmented images of a step.
 
-The order of the images in an epoch: a function of (seed, epoch), so that a resumed training finds its place.
-
-From the training images to what a step gets: chosen, moved to the device and augmented there, always as 8 bits.
-
-What happens to an image is a function of (seed, its number on the clock of the training), so it does not depend on
-the batches, the processes or the interruptions between which the images are divided.
+Both are functions of the seed and of the place on the clock of the training, so that a resumed training finds its
+place, and neither the batch size nor the number of processes changes what happens to an image.
 """
 
 from __future__ import annotations
@@ -20,15 +16,21 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.device import to_device
 from cpixelcnn.randomness import derive_seed, random_integers
 
+LARGEST_ON_DEVICE = 2 * 2**30  # bytes of images that are moved to the device once, rather than batch by batch
+
 
 def epoch_permutation(labels: Tensor, seed: int, epoch: int, *, balanced: bool = False) -> Tensor:
-    """Indices of the images of one epoch, int64 (N,): each of them once, or N draws with the classes equally frequent.
+    """Indices of the images of one epoch, in random order.
 
     Args:
-        labels: of the training images, (N,).
-        seed, epoch: all that the order depends on besides.
-        balanced: draw every class that occurs equally often (to within one, where N is no multiple of their number).
-            The images of a class are gone through in random order, again and again where the class is rare.
+        labels: of the training images, int64 (N,).
+        seed: of the run.
+        epoch: its number.
+        balanced: take N images with every class equally often (to within one), rather than every image once. The
+            images of a class come in random order, several times where the class is rare.
+
+    Returns:
+        int64 (N,); a function of the arguments alone.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     n = len(labels)
@@ -36,17 +38,14 @@ def epoch_permutation(labels: Tensor, seed: int, epoch: int, *, balanced: bool =
         return torch.randperm(n, generator=generator)
     present = torch.unique(labels)
     smaller, longer = divmod(n, len(present))
-    draws = []
+    parts = []
     for place, label in enumerate(present[torch.randperm(len(present), generator=generator)]):
         members = torch.nonzero(labels == label)[:, 0]
         quota = smaller + (place < longer)
         passes = -(-quota // len(members))
         rounds = [members[torch.randperm(len(members), generator=generator)] for _ in range(passes)]
-        draws.append(torch.cat([members[:0], *rounds])[:quota])
-    return torch.cat(draws)[torch.randperm(n, generator=generator)]
-
-
-LARGEST_ON_DEVICE = 2 * 2**30  # bytes of images that are moved to the device once, rather than batch by batch
+        parts.append(torch.cat([members[:0], *rounds])[:quota])
+    return torch.cat(parts)[torch.randperm(n, generator=generator)]
 
 
 @dataclass(frozen=True)
@@ -76,20 +75,20 @@ class BatchSource:
         self.labels = images.labels.to(device) if resident else images.labels
 
     def batch(self, indices: Tensor, first: int) -> Batch:
-        """The images at these indices (int64 (N,), where the images are), the first of which has the number `first`."""
+        """The images at these indices (int64 (N,), on the device of the images); the first has the number `first`."""
         images, labels = self.images[indices], self.labels[indices]
         batch = Batch(to_device(images, self.device), to_device(labels, self.device), first)
         return Batch(augmented(batch, self.options), batch.labels, first)
 
 
 def augmented(batch: Batch, options: TrainConfig) -> Tensor:
-    """The images of a batch, moved by up to `shift` pixels each way and mirrored or not, each at random.
+    """The images of a batch, shifted by up to `shift` pixels each way and mirrored or not, each at random.
 
     With the shift (a, b) and the mirror m of an image,
 
         y[c, i, j] = x[c, clip(i + a, 0, H - 1), clip(m(j) + b, 0, W - 1)],   m(j) = j or W - 1 - j,
 
-    so that every pixel is one of the image's own: nothing is interpolated and nothing leaves the 8-bit grid.
+    so that every pixel is one of the image's own: nothing is interpolated, and all values stay integers of 8 bits.
     """
     shift = options.shift
     if not (shift or options.horizontal_flip):
@@ -107,6 +106,6 @@ def augmented(batch: Batch, options: TrainConfig) -> Tensor:
         )
         rows = (rows + down).clamp(0, height - 1)
         columns = (columns + right).clamp(0, width - 1)
-    # Indices apart from the channels' come first in the result.
+    # Advanced indices on both sides of a slice: their dimensions come first in the result.
     pixels = batch.images[torch.arange(n, device=numbers.device)[:, None, None], :, rows[:, :, None], columns[:, None]]
     return pixels.permute(0, 3, 1, 2).contiguous()

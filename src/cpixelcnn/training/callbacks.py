@@ -1,4 +1,4 @@
-"""What a training tells while it runs. The library calls; whoever wants to show something overrides."""
+"""What a training reports while it runs. The library never prints: it calls the methods of a `Callback`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ class TrainingStart:
     compiled: bool = False
     compiled_reason: str = ""
     processes: int = 1
+    threads: int = 1
+    threads_reason: str = ""
 
 
 @dataclass(frozen=True)
-class StepRecord:
-    """One optimiser step. `bits_per_dim` and `grad_norm` are not finite in a step that was skipped for it."""
+class StepPosition:
+    """Where a step is in the training; `step` counts from 1 and `epoch` from 0, the images include this step's."""
 
     step: int
     epoch: int
@@ -42,12 +44,18 @@ class StepRecord:
     epoch_images: int
     images_seen: int
     lr: float
+
+
+@dataclass(frozen=True)
+class StepRecord(StepPosition):
+    """One step of the optimiser. Bits/dim or gradient norm are not finite in a step that was skipped for that."""
+
     bits_per_dim: float
     grad_norm: float
 
 
-class TrainingListener:
-    """Hears nothing; override what is of interest. Any method may raise to stop the training."""
+class Callback:
+    """Base class whose methods do nothing; override what is of interest. Any method may raise to stop the training."""
 
     def on_start(self, start: TrainingStart) -> None:
         """Before the first step."""
@@ -62,41 +70,41 @@ class TrainingListener:
         """After a sample grid was written."""
 
     def on_warning(self, message: str) -> None:
-        """Something went wrong that training survives."""
+        """Something went wrong, and the training goes on."""
 
     def activity(self, name: str) -> Progress:
         """A progress callback for work beside the steps, such as "validation"."""
         return silent
 
 
-class Listeners(TrainingListener):
-    """Passes everything on to several others, in their order."""
+class Callbacks(Callback):
+    """Passes everything on to several others, in the order given."""
 
-    def __init__(self, listeners: Sequence[TrainingListener]) -> None:
-        self.listeners = tuple(listeners)
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = tuple(callbacks)
 
     def on_start(self, start: TrainingStart) -> None:
-        for listener in self.listeners:
-            listener.on_start(start)
+        for callback in self.callbacks:
+            callback.on_start(start)
 
     def on_step(self, step: StepRecord) -> None:
-        for listener in self.listeners:
-            listener.on_step(step)
+        for callback in self.callbacks:
+            callback.on_step(step)
 
     def on_epoch(self, record: EpochRecord, is_best: bool) -> None:
-        for listener in self.listeners:
-            listener.on_epoch(record, is_best)
+        for callback in self.callbacks:
+            callback.on_epoch(record, is_best)
 
     def on_samples(self, path: Path) -> None:
-        for listener in self.listeners:
-            listener.on_samples(path)
+        for callback in self.callbacks:
+            callback.on_samples(path)
 
     def on_warning(self, message: str) -> None:
-        for listener in self.listeners:
-            listener.on_warning(message)
+        for callback in self.callbacks:
+            callback.on_warning(message)
 
     def activity(self, name: str) -> Progress:
-        reports = [listener.activity(name) for listener in self.listeners]
+        reports = [callback.activity(name) for callback in self.callbacks]
 
         def progress(done: int, total: int) -> None:
             for report in reports:

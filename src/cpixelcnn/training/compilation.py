@@ -1,4 +1,4 @@
-"""The network through torch.compile: fused element-wise work where launching it one by one is what takes the time."""
+"""The network through torch.compile, which fuses element-wise operations that are slow to launch one by one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from cpixelcnn.device import CompilationChoice
 
 
 def choose_compilation(name: str, device: torch.device) -> CompilationChoice:
-    """Resolve auto, on or off. "auto" compiles on CUDA devices only."""
+    """Resolve auto, on or off. "auto" is off until measurements say on which devices it pays."""
     if name != "auto":
         return CompilationChoice(name == "on", "as asked")
-    if device.type == "cuda":
-        return CompilationChoice(True, "auto: a GPU")
-    return CompilationChoice(False, "auto: only on CUDA GPUs")
+    return CompilationChoice(False, f"auto: whether it pays on {device.type} has not been measured")
 
 
 class CompiledNetwork(nn.Module):
-    """A network that is compiled for certain sizes of batches; others (the last of an epoch, say) go through it as is.
+    """A network that is compiled for certain sizes of batches; others (such as the last of an epoch) run uncompiled.
 
     Args:
         network: a `PixelCNN`, or what wraps it.
@@ -48,7 +46,7 @@ class CompiledNetwork(nn.Module):
         except Exception as error:  # whatever compiler and tools make of it
             cause = getattr(error, "inner_exception", error)  # torch wraps what its backend raised
             reason = str(cause).strip().split("\n")[0][:200] or type(cause).__name__
-            warn(f"torch.compile failed ({reason}); training goes on without it")
+            warn(f"torch.compile failed ({reason}); the training goes on without it")
             return False
         finally:
             self.learning = False

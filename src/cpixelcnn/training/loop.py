@@ -1,20 +1,18 @@
 """The training loop: maximise log p(x | c) with Adam, keep the moving average, validate with it, and never lose work.
 
-The clock of a training is the number of *images seen*. The order of an epoch, the augmentation and the dropout of a
-step are functions of (seed, clock), so that a resumed training needs no stored random state and repeats an
+The clock of a training is the number of *images seen*. The permutation of an epoch, the augmentation and the dropout
+of a step are functions of (seed, clock), so that a resumed training needs no stored random state and repeats an
 uninterrupted one bit for bit on a CPU.
 
-Of several processes each runs this loop and takes its share of every batch (`parallel`); the first of them writes.
+Of several processes each runs this loop and computes its part of every batch (`parallel`); process 0 writes.
 """
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,26 +23,24 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.device import choose_precision
 from cpixelcnn.distributed import ALONE, Processes
-from cpixelcnn.errors import ConfigError, DataError, Interrupted
+from cpixelcnn.errors import Interrupted
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs.environment import describe_environment
-from cpixelcnn.runs.layout import checkpoint_paths
 from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.training.batches import BatchSource, epoch_permutation
-from cpixelcnn.training.callbacks import StepRecord, TrainingListener, TrainingStart
-from cpixelcnn.training.checkpoint import TrainState, locked
+from cpixelcnn.training.callbacks import Callback, StepPosition, TrainingStart
+from cpixelcnn.training.checkpoint import restore
 from cpixelcnn.training.compilation import choose_compilation
-from cpixelcnn.training.host_memory import freed_memory_kept
-from cpixelcnn.training.objective import Objective, check_discriminative
-from cpixelcnn.training.parallel import Agreement, ParallelNetwork, check_processes
-from cpixelcnn.training.preparation import check_images, prepare
+from cpixelcnn.training.objective import Objective
+from cpixelcnn.training.optimiser import set_options
+from cpixelcnn.training.parallel import Agreement, ParallelNetwork
 from cpixelcnn.training.run_writer import RunWriter
 from cpixelcnn.training.schedule import learning_rate
+from cpixelcnn.training.state import TrainState, create_state
 from cpixelcnn.training.step import TrainingStep
 from cpixelcnn.training.step_metrics import StepMetrics
 from cpixelcnn.training.stopping import StopRequest, TimeBudget, TimeSpent
-from cpixelcnn.training.validation import is_better, validation_figures
-from cpixelcnn.training.warm_start import initial_weights
+from cpixelcnn.training.validation import is_better, validation_metrics
 
 
 @dataclass(frozen=True)
@@ -53,10 +49,11 @@ class TrainResult:
 
     Attributes:
         run: its directory.
-        best: the validation figures of the best epoch.
+        best: the validation metrics of the best epoch.
+        best_epoch: its number, from 1; 0 where no epoch was validated.
         sample_grid: the last one, or None.
         seconds: spent in steps.
-        finished: whether it is complete; if not, its time was over (`max_minutes`), and it can go on.
+        finished: whether it is complete; if not, it ran out of time (`max_minutes`) and can be resumed.
         note: one sentence on why it ended before the last epoch; empty if it did not.
     """
 
@@ -66,246 +63,226 @@ class TrainResult:
     seconds: float
     finished: bool = True
     note: str = ""
+    best_epoch: int = 0
 
 
-def train(
-    config: RunConfig,
-    train_set: ImageSet,
-    validation_set: ImageSet,
-    run: Path,
-    *,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    listener: TrainingListener | None = None,
-    stop: StopRequest | None = None,
-    command: Sequence[str] = (),
-    processes: Processes = ALONE,
-) -> TrainResult:
-    """Train a model, from the start or from a checkpoint, until `config.train.epochs` epochs are complete.
+@dataclass(frozen=True)
+class Call:
+    """What a training is given beside its configuration and images.
 
-    It ends before that where there was no better validation for long enough (`patience`), and pauses where the time
-    of this call is over (`max_minutes`).
-
-    Args:
-        config: everything about the run; its model must suit the images.
-        train_set, validation_set: labelled images (an unconditional model does without labels).
-        run: the run directory, created if need be.
+    Attributes:
+        run: the run directory, which process 0 holds.
         device: where to compute.
-        checkpoint: continue from this checkpoint of the same run directory.
-        listener: hears of steps, epochs and warnings.
-        stop: a request to stop, looked at after every step; the state is saved before `Interrupted` is raised.
-        command: the command line that this came from, for the run's `environment.json`.
-        processes: those that train together; each of them calls this, with the same configuration and images.
-
-    Raises:
-        ConfigError: the directory cannot be written to, is in use, or holds a run and no checkpoint was given.
-        DataError: images and model do not fit, or labels are missing.
-        CheckpointError: the checkpoint cannot be restored, or the final one not be saved.
-        NonFiniteError: loss or gradient were not finite for `max_bad_steps` steps in a row.
-        Interrupted: a stop was requested.
+        checkpoint: what to resume from, or None.
+        weights: without a checkpoint, what to start from; None initialises the model from the training images.
+        callback: is called after steps and epochs and with warnings.
+        stop: a request to stop, looked at after every step.
+        command: the command line that this came from, or nothing.
+        processes: those that train together.
     """
-    listener, stop = listener or TrainingListener(), stop or StopRequest()
-    check_processes(processes, device, config.train.batch_size)
-    with ExitStack() as held:
-        if device.type == "cpu":
-            held.enter_context(freed_memory_kept())
-        with processes.together():
-            check_images(config, train_set, validation_set)
-            check_discriminative(config)
-            source = config.train.init_from if checkpoint is None else None
-            weights = initial_weights(source, config.model) if source else None
-            if processes.is_main:
-                held.enter_context(locked(run))
-            if processes.is_main and checkpoint is None and checkpoint_paths(run):
-                raise ConfigError(f"{run} already holds a run; go on with --resume {run}, or choose another --out")
-            trainee = prepare(config, train_set, device, checkpoint, weights)
-            training = _Training(
-                config, train_set, validation_set, run, device, checkpoint, trainee, listener, stop, processes
-            )
-        return training.run_to_end(command)
+
+    run: Path
+    device: torch.device
+    checkpoint: Path | None = None
+    weights: Mapping[str, Tensor] | None = None
+    callback: Callback = field(default_factory=Callback)
+    stop: StopRequest = field(default_factory=StopRequest)
+    command: tuple[str, ...] = ()
+    processes: Processes = ALONE
 
 
-class _Training:
-    """One call of `train`: the loop, and the progression of the training on its clock."""
+class Training:
+    """One call of `train`: everything that it is made of, built here, and the loop."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        train_set: ImageSet,
-        validation_set: ImageSet,
-        run: Path,
-        device: torch.device,
-        checkpoint: Path | None,
-        trainee: TrainState,
-        listener: TrainingListener,
-        stop: StopRequest,
-        processes: Processes,
-    ) -> None:
-        self.config, self.options, self.run, self.device = config, config.train, run, device
-        self.train_set, self.checkpoint, self.trainee = train_set, checkpoint, trainee
-        self.listener, self.stop, self.processes = listener, stop, processes
-        subset = config.train.eval_images
+    def __init__(self, config: RunConfig, train_set: ImageSet, validation_set: ImageSet, call: Call) -> None:
+        self.config, self.options, self.call = config, config.train, call
+        self.run, self.callback, processes = call.run, call.callback, call.processes
+        self.train_set = train_set
+        subset = self.options.eval_images
         if 0 < subset < len(validation_set):
             validation_set = validation_set.select(balanced_subset(validation_set.labels, subset))
         self.validation_set = validation_set
-        self.precision = choose_precision(config.train.precision, device)
-        self.feed = BatchSource(train_set, config.train, device)
-        self.compilation = choose_compilation(config.train.compile, device)
-        self.objective = Objective(config, self.precision.name, device)
-        self.writer = RunWriter(run, config, trainee, listener)
-        self.budget = TimeBudget(config.train.max_minutes)
-        seen = trainee.progression.train_images
-        if seen not in (0, len(train_set)):
-            raise DataError(
-                f"this run was trained on {seen} images an epoch, but there are {len(train_set)} now; "
-                "bring back the old ones, or start a new run with another --out"
-            )
-        trainee.progression.train_images = len(train_set)
-
-    def run_to_end(self, command: Sequence[str]) -> TrainResult:
-        config, at, listener, writer = self.options, self.trainee.progression, self.listener, self.writer
-        by_leader = self.processes.broadcast
-        chosen = self.device, self.precision, self.compilation
-        by_leader(lambda: writer.open(self.checkpoint, describe_environment(*chosen, at.images_seen, command)))
-        with self.processes.together():
-            metrics = MetricsLog(self.run, at.epoch)
-        self.processes.broadcast_tensors([*self.trainee.model.parameters(), *self.trainee.ema.model.parameters()])
-        parallel = ParallelNetwork(self.trainee.model, self.processes)
-        self.agreement = Agreement(self.processes, self.stop, self.budget, parallel.group)
-        self.take_step = TrainingStep(self.config, self.trainee, self.feed, self.objective, parallel, self.agreement)
-        self.tally = StepMetrics(
-            self.run, config.max_bad_steps, at, self.device, self.agreement, self.processes, listener
+        self.precision = choose_precision(self.options.precision, call.device)
+        self.compilation = choose_compilation(self.options.compile, call.device)
+        with processes.together():
+            self.state = self._first_state()
+        self.progress = self.state.progress
+        self.writer = RunWriter(self.run, config, self.state, self.callback)
+        environment = (call.device, self.precision, self.compilation, self.progress.images_seen, call.command)
+        processes.broadcast(lambda: self.writer.open(call.checkpoint, describe_environment(*environment)))
+        with processes.together():
+            self.log = MetricsLog(self.run, self.progress.epoch)
+        processes.broadcast_tensors([*self.state.model.parameters(), *self.state.ema.model.parameters()])
+        self.budget = TimeBudget(self.options.max_minutes)
+        parallel = ParallelNetwork(self.state.model, processes)
+        self.agreement = Agreement(processes, call.stop, self.budget, parallel.group)
+        self.source = BatchSource(train_set, self.options, call.device)
+        objective = Objective(config, self.precision.name, call.device)
+        self.take_step = TrainingStep(config, self.state, self.source, objective, parallel, self.agreement)
+        self.metrics = StepMetrics(
+            self.run, self.options.max_bad_steps, self.progress, call.device, self.agreement, processes, self.callback
         )
-        listener.on_start(self._start())
+
+    def _first_state(self) -> TrainState:
+        """The state of the checkpoint, or a fresh one."""
+        call = self.call
+        if call.checkpoint is None:
+            state = create_state(self.config, self.train_set, call.device, call.weights)
+        else:
+            state = create_state(self.config, None, call.device)
+            restore(call.checkpoint, state)
+            set_options(state.optimiser, self.options)
+        state.progress.set_images(self.train_set)
+        return state
+
+    def run_to_end(self) -> TrainResult:
+        """The loop."""
+        progress, callback, writer = self.progress, self.callback, self.writer
+        on_main = self.call.processes.broadcast
+        callback.on_start(self._start())
         if self.compilation.wanted:
-            self.take_step.compile(listener.on_warning)
+            self.take_step.compile(callback.on_warning)
         grid = None
         try:
             while not self._finished():
-                # The steps of one epoch, or what is left of it.
+                # The steps of one epoch, or those that are left of it.
                 batches = self._batches()
                 for indices in batches:
                     self._step(indices)
                     self.agreement.check()
                 if batches:
-                    self.tally.land()
+                    self.metrics.flush()
                     self.agreement.check()
 
-                # What the moving average is worth now.
-                validate = (at.epoch + 1) % config.eval_interval == 0 or at.epoch + 1 == config.epochs
+                # Validate the moving average.
+                validate = (progress.epoch + 1) % self.options.eval_interval == 0 or self._in_last_epoch()
                 record, is_best = self._close_epoch(validate)
                 finished = self._finished()
-                # The figures before the checkpoint: resuming drops a line too many, but cannot add one.
-                by_leader(writer.log, metrics, record)
-                if is_best or finished or at.epoch % config.save_interval == 0:
-                    by_leader(writer.save, finished)
-                listener.on_epoch(record, is_best)
+                # The metrics before the checkpoint: resuming can drop a line, but cannot add one.
+                on_main(writer.log, self.log, record)
+                if is_best or finished or progress.epoch % self.options.save_interval == 0:
+                    on_main(writer.save, finished)
+                callback.on_epoch(record, is_best)
 
-                # A look at what it draws.
-                if finished or (config.sample_interval and at.epoch % config.sample_interval == 0):
-                    grid = by_leader(writer.draw_samples, self._progress("samples")) or grid
+                # Sample from it.
+                interval = self.options.sample_interval
+                if finished or (interval and progress.epoch % interval == 0):
+                    grid = on_main(writer.save_samples, self._progress("samples")) or grid
         except Interrupted as interruption:
-            self.tally.land()
-            by_leader(writer.save, self._finished())
-            raise Interrupted(f"stopped {self._how_to_go_on()}", interruption.signal_number) from None
+            self.metrics.flush()
+            on_main(writer.save, self._finished())
+            raise Interrupted(f"stopped {self._how_to_resume()}", interruption.signal_number) from None
         except TimeSpent:
-            self.tally.land()
-            by_leader(writer.save, False)
-            note = f"paused after {config.max_minutes:g} minutes, {self._how_to_go_on()}"
-            return TrainResult(self.run, dict(at.best), grid, at.seconds, finished=False, note=note)
-        early = at.epoch < config.epochs
-        note = f"stopped early: the last {at.stale_validations} validations brought no new best" if early else ""
-        return TrainResult(self.run, dict(at.best), grid, at.seconds, note=note)
+            self.metrics.flush()
+            on_main(writer.save, False)
+            return self._result(grid, f"paused after {self.options.max_minutes:g} minutes, {self._how_to_resume()}")
+        early = progress.epoch < self.options.epochs
+        stale = progress.stale_validations
+        return self._result(grid, f"stopped early: the last {stale} validations brought no new best" if early else "")
+
+    def _in_last_epoch(self) -> bool:
+        return self.progress.epoch + 1 == self.options.epochs
 
     def _finished(self) -> bool:
-        """Whether all epochs are complete, or there was no better validation for long enough."""
-        at, patience = self.trainee.progression, self.options.patience
-        return at.epoch >= self.options.epochs or 0 < patience <= at.stale_validations
+        """Whether all epochs are complete, or `patience` validations brought no new best."""
+        progress, patience = self.progress, self.options.patience
+        return progress.epoch >= self.options.epochs or 0 < patience <= progress.stale_validations
 
-    def _how_to_go_on(self) -> str:
+    def _result(self, grid: Path | None, note: str) -> TrainResult:
+        progress = self.progress
+        return TrainResult(
+            run=self.run,
+            best=dict(progress.best),
+            sample_grid=grid,
+            seconds=progress.seconds,
+            finished=self._finished(),
+            note=note,
+            best_epoch=next((record.epoch for record in self.log.records if record.step == progress.best_step), 0),
+        )
+
+    def _how_to_resume(self) -> str:
         command = f"cpixelcnn train --resume {shlex.quote(str(self.run))}"
-        return f"after {self.trainee.progression.images_seen} images; go on with: {command}"
+        return f"after {self.progress.images_seen} images; resume with: {command}"
 
     def _batches(self) -> list[Tensor]:
-        """Indices of the batches that are left of the running epoch, where the images are."""
-        at, options, n = self.trainee.progression, self.options, len(self.train_set)
-        order = epoch_permutation(self.train_set.labels, options.seed, at.epoch, balanced=options.balanced)
-        left = order[at.images_seen - at.epoch * n :].to(self.feed.images.device)
-        return [batch for batch in torch.split(left, self.options.batch_size) if len(batch)]
+        """Indices of the batches that are left of the running epoch, on the device of the images."""
+        progress, options, n = self.progress, self.options, len(self.train_set)
+        permutation = epoch_permutation(self.train_set.labels, options.seed, progress.epoch, balanced=options.balanced)
+        left = permutation[progress.images_seen - progress.epoch * n :].to(self.source.images.device)
+        return [batch for batch in torch.split(left, options.batch_size) if len(batch)]
 
     def _step(self, indices: Tensor) -> None:
         """One step on one batch, with its place on the clock and its learning rate."""
         started = time.perf_counter()
-        config, at, n = self.options, self.trainee.progression, len(self.train_set)
-        at.lr = learning_rate(config, at.step, at.images_seen / (config.epochs * n))
-        figures = self.take_step(indices, at.images_seen, at.step, at.lr)
-        at.step += 1
-        at.images_seen += len(indices)
-        record = partial(
-            StepRecord,
-            step=at.step,
-            epoch=at.epoch,
+        progress, n = self.progress, len(self.train_set)
+        progress.lr = learning_rate(self.options, progress.step, progress.images_seen / (self.options.epochs * n))
+        metrics = self.take_step(indices, progress.images_seen, progress.step, progress.lr)
+        progress.step += 1
+        progress.images_seen += len(indices)
+        position = StepPosition(
+            step=progress.step,
+            epoch=progress.epoch,
             images=len(indices),
-            images_in_epoch=at.images_seen - at.epoch * n,
+            images_in_epoch=progress.images_seen - progress.epoch * n,
             epoch_images=n,
-            images_seen=at.images_seen,
-            lr=at.lr,
+            images_seen=progress.images_seen,
+            lr=progress.lr,
         )
-        self.tally.add(record, figures, started)
+        self.metrics.add(position, metrics, started)
 
     def _close_epoch(self, validate: bool) -> tuple[EpochRecord, bool]:
         """Validate, and make the record of the epoch that has just ended; whether it is the best so far."""
-        at = self.trainee.progression
-        figures: dict[str, float | int | None] = {}
+        progress = self.progress
+        metrics: dict[str, float | int | None] = {}
         if validate:
-            progress = self._progress("validation")
-            figures = validation_figures(self.trainee.ema.model, self.validation_set, self.processes, progress)
+            report = self._progress("validation")
+            metrics = validation_metrics(self.state.ema.model, self.validation_set, self.call.processes, report)
         record = EpochRecord(
-            epoch=at.epoch + 1,
-            step=at.step,
-            images_seen=at.images_seen,
-            train_bpd=at.epoch_bits / at.epoch_images if at.epoch_images else None,
-            lr=at.lr,
-            grad_norm=at.epoch_norm / at.epoch_images if at.epoch_images else None,
-            images_per_second=len(self.train_set) / at.epoch_seconds if at.epoch_seconds else None,
-            bad_steps=at.bad_steps,
-            seconds=at.seconds,
-            **figures,  # type: ignore[arg-type]
+            epoch=progress.epoch + 1,
+            step=progress.step,
+            images_seen=progress.images_seen,
+            train_bpd=progress.epoch_bits / progress.epoch_images if progress.epoch_images else None,
+            lr=progress.lr,
+            grad_norm=progress.epoch_norm / progress.epoch_images if progress.epoch_images else None,
+            images_per_second=len(self.train_set) / progress.epoch_seconds if progress.epoch_seconds else None,
+            bad_steps=progress.bad_steps,
+            seconds=progress.seconds,
+            **metrics,  # type: ignore[arg-type]
         )
-        is_best = is_better(record, at.best)
+        is_best = is_better(record, progress.best)
         if is_best:
-            at.best = {key: float(value) for key, value in figures.items() if value is not None}
-            at.best_step = at.step
-        at.stale_validations = 0 if is_best else at.stale_validations + validate
-        at.epoch += 1
-        at.epoch_bits, at.epoch_norm, at.epoch_images, at.epoch_seconds = 0.0, 0.0, 0, 0.0
+            progress.best = {key: float(value) for key, value in metrics.items() if value is not None}
+            progress.best_step = progress.step
+        progress.stale_validations = 0 if is_best else progress.stale_validations + validate
+        progress.epoch += 1
+        progress.epoch_bits, progress.epoch_norm, progress.epoch_images, progress.epoch_seconds = 0.0, 0.0, 0, 0.0
         return record, is_best
 
     def _progress(self, activity: str) -> Progress:
-        """Reports of work beside the steps, which also end it when a stop was asked for."""
-        report = self.listener.activity(activity)
+        """Reports of work beside the steps, which also end it when a stop was requested."""
+        report = self.callback.activity(activity)
 
         def progress(done: int, total: int) -> None:
             report(done, total)
-            self.stop.check()
+            self.call.stop.check()
 
         return progress
 
     def _start(self) -> TrainingStart:
-        at = self.trainee.progression
+        progress = self.progress
         return TrainingStart(
             run=self.run,
             config=self.config,
-            nr_parameters=self.trainee.model.nr_parameters(),
+            nr_parameters=self.state.model.nr_parameters(),
             train_images=len(self.train_set),
             validation_images=len(self.validation_set),
             epochs=self.options.epochs,
-            epochs_done=at.epoch,
-            steps_done=at.step,
-            images_seen=at.images_seen,
+            epochs_done=progress.epoch,
+            steps_done=progress.step,
+            images_seen=progress.images_seen,
             precision=self.precision.name,
             precision_reason=self.precision.reason,
             compiled=self.compilation.wanted,
             compiled_reason=self.compilation.reason,
-            processes=self.processes.world_size,
+            processes=self.call.processes.world_size,
         )

@@ -1,6 +1,6 @@
 """What a step minimises: bits per dimension, and on request a discriminative term beside it.
 
-The model of the report is purely generative: it maximises log p(x | c) alone. With `--discriminative-weight` w,
+The model of the report is purely generative: it maximises log p(x | c) alone. With `discriminative_weight` w,
 
     loss = mean over the batch of  -log2 p(x | c) / D   +   w * mean over a share of it of  -log p^(c | x)   [nats],
 
@@ -138,10 +138,10 @@ def check_discriminative(config: RunConfig) -> None:
         return
     if not model.conditional or model.nr_classes < 2:
         has = f"{model.nr_classes} class" if model.conditional else "no classes (both fusions are none)"
-        raise ConfigError(f"--discriminative-weight needs two classes or more to tell apart, but the model has {has}")
+        raise ConfigError(f"`discriminative_weight` needs two classes or more to tell apart, but the model has {has}")
     if train.discriminative_classes > model.nr_classes - 1:
         raise ConfigError(
-            f"--discriminative-classes {train.discriminative_classes} is more than the {model.nr_classes - 1} wrong "
+            f"`discriminative_classes` {train.discriminative_classes} is more than the {model.nr_classes - 1} wrong "
             f"classes that an image has; pass at most {model.nr_classes - 1}"
         )
 

@@ -11,27 +11,34 @@ from cpixelcnn.model.network import PixelCNN
 
 
 def make_optimiser(model: PixelCNN, options: TrainConfig) -> torch.optim.Adam:
-    """Adam over all parameters in a single group, whatever is decayed: its state fits any checkpoint of the model."""
+    """Adam over all parameters in a single group, decayed or not, so that its state fits any checkpoint."""
     # Fused: one pass over each weight instead of a dozen, and a step that is skipped on the device; MPS ignores that.
     fused = model.device.type in ("cpu", "cuda")
     return torch.optim.Adam(model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=fused)
 
 
+def set_options(optimiser: torch.optim.Optimizer, options: TrainConfig) -> None:
+    """Have an optimiser that was restored from a checkpoint go by the options of this call, which may be others."""
+    for group in optimiser.param_groups:
+        group["betas"] = (options.beta1, options.beta2)
+        group["fused"] = optimiser.defaults["fused"]  # the checkpoint may come from another device
+
+
 def decayed_parameters(model: PixelCNN) -> list[Tensor]:
     """The directions v of the convolutions' weights  g * v / ||v||,  and nothing else.
 
-    The length of v changes nothing that the network computes, so decaying it takes nothing from the function. What it
-    does is this: a gradient is orthogonal to its v, hence ||v|| only ever grows, and every step turns the direction
-    by less. The decay holds ||v|| where the two balance, and with it the angle of a step (van Laarhoven 2017, "L2
-    regularization versus batch and weight normalization").
+    The length of v does not change what the network computes, so its decay does not either. It changes the effective
+    learning rate: the gradient is orthogonal to v, so ||v|| would only ever grow, and each step would turn the
+    direction by a smaller angle. With the decay, ||v|| settles where the two balance, and so does the angle of a step
+    (van Laarhoven 2017, "L2 regularization versus batch and weight normalization", arXiv:1706.05350).
 
-    The gains g, the biases and all by which the class enters (fusion, embedding, FiLM) would be drawn towards a
-    network that computes less and knows the class less; they are left alone.
+    The gains g, the biases and everything by which the class enters (fusion, embedding, FiLM) are not decayed: that
+    would pull the model towards one that computes less and uses the class less.
     """
     return [layer.v for layer in model.modules() if isinstance(layer, WeightNormConv)]
 
 
 @torch.no_grad()
-def decay_weights(parameters: list[Tensor], share: Tensor) -> None:
-    """v <- (1 - share) * v  with share = lr * weight_decay, before Adam's own step (Loshchilov & Hutter 2019)."""
-    torch._foreach_mul_(parameters, 1.0 - share)
+def decay_weights(parameters: list[Tensor], rate: Tensor) -> None:
+    """v <- (1 - rate) * v  with rate = lr * weight_decay, before Adam's own step (AdamW, arXiv:1711.05101)."""
+    torch._foreach_mul_(parameters, 1.0 - rate)

@@ -1,4 +1,4 @@
-"""Training by several processes: each takes its share of every batch, and all take the same step.
+"""Training by several processes: each computes a part of every batch, and all take the same step.
 
 The gradients are averaged while they are computed, by torch's DistributedDataParallel: over NCCL between GPUs, over
 gloo between CPUs. Everything but forward and backward sees the plain model, which is the same in all processes.
@@ -6,7 +6,6 @@ gloo between CPUs. Everything but forward and backward sees the plain model, whi
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,12 +19,12 @@ from cpixelcnn.device import to_device
 from cpixelcnn.distributed import Processes
 from cpixelcnn.errors import ConfigError, Interrupted
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.training.stopping import StopRequest, TimeBudget, TimeSpent
+from cpixelcnn.training.stopping import SIGNALS, StopRequest, TimeBudget, TimeSpent
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-TIMEOUT = timedelta(minutes=15)  # for others in a training; the longest that they wait for is the leader's drawing
+TIMEOUT = timedelta(minutes=15)  # for another process; the longest wait is for process 0 to sample a grid
 
 
 class ParallelNetwork:
@@ -63,22 +62,22 @@ class ParallelNetwork:
             gradient_as_bucket_view=True,
         )
 
-    def share(self, n: int) -> tuple[slice, float]:
-        """Where this process's share of a batch of n images lies, and the weight of its loss.
+    def local_part(self, n: int) -> tuple[slice, float]:
+        """Which of the n images of a batch are this process's, and the weight of its loss.
 
-        The loss is a sum over images divided by n; the sum over the processes is their number times the mean that they
-        take of their gradients. A process for which nothing is left, in a batch of fewer images than there are
-        processes, computes one for nothing (weight 0): the others wait for its gradient.
+        The loss is a sum over images divided by n, and the processes average their gradients; the sum is their number
+        times that average. In a batch of fewer images than processes, a process without one computes the first image
+        with weight 0, since the others wait for its gradient.
         """
         mine = self.processes.part(n)
         if mine.start == mine.stop:
             return slice(0, 1), 0.0
         return mine, float(self.processes.world_size)
 
-    def exchanging(self, last: bool) -> AbstractContextManager[None]:
-        """While open, gradients are averaged over the processes if this is the `last` part of a step's batch.
+    def averaging(self, last: bool) -> AbstractContextManager[None]:
+        """While open, a backward pass averages gradients over the processes if it is the `last` of a step.
 
-        Those of the parts before it are added up in each process.
+        Those of the passes before it are added up within each process.
         """
         if last or isinstance(self.network, PixelCNN):
             return nullcontext()
@@ -101,27 +100,27 @@ def check_processes(processes: Processes, device: torch.device, batch_size: int)
     with processes.together():
         if batch_size < processes.world_size:
             raise ConfigError(
-                f"--batch-size {batch_size} is for all processes together, and there are {processes.world_size}; "
+                f"`batch_size` {batch_size} is for all processes together, and there are {processes.world_size}; "
                 "raise it, or start fewer"
             )
         if len(kinds) > 1:
-            raise ConfigError(f"the processes compute on different devices ({', '.join(kinds)}); choose with --device")
+            raise ConfigError(f"the processes compute on different devices ({', '.join(kinds)}); choose with `device`")
         if device.type == "cpu":
             return
         if device.type != "cuda" or not torch.distributed.is_nccl_available():
-            raise ConfigError(f"several processes cannot train on {device.type} here; start one, or pass --device cpu")
+            raise ConfigError(f"several processes cannot train on {device.type} here; start one, or pass `device` cpu")
         if everyone.count(mine) > 1:
             raise ConfigError(
                 f"{everyone.count(mine)} processes were given {device}; start one for each GPU of a machine, and give "
-                "--device cuda without a number"
+                "`device` cuda without a number"
             )
 
 
 class Agreement:
-    """One small exchange a step, after which all processes act alike: on its figures, and on whether to stop.
+    """One small exchange a step, after which all processes do the same: with its metrics, and about stopping.
 
-    The wish to stop travels with the figures, on the device, so that nobody waits for it; it is acted on where they
-    are heard, which is after the same step in all processes.
+    A request to stop travels with the metrics, on the device, so that no process waits for it. It takes effect when
+    the metrics are read, which is after the same step in all processes.
     """
 
     def __init__(
@@ -130,32 +129,32 @@ class Agreement:
         self.processes, self.stop, self.budget, self.group = processes, stop, budget, group
         self.asked, self.spent = 0, False
 
-    def all_reduce(self, figures: Tensor) -> Tensor:
-        """A step's figures (k,), averaged over the processes, and behind them what `receive` is to be given.
+    def all_reduce(self, metrics: Tensor) -> Tensor:
+        """The metrics of a step (k,), averaged over the processes, followed by the flags that `receive` takes.
 
-        A figure that is not finite for one process is so for all.
+        A metric that is not finite in one process is not finite in all.
         """
         if self.processes.alone:
-            return figures
+            return metrics
         asked = self.stop.signal_number
-        flags = torch.tensor([asked == signal.SIGINT, asked == signal.SIGTERM, self.budget.spent]).to(figures.dtype)
-        everything = torch.cat([figures, to_device(flags, figures.device)])
+        flags = torch.tensor([*(asked == number for number in SIGNALS), self.budget.spent]).to(metrics.dtype)
+        everything = torch.cat([metrics, to_device(flags, metrics.device)])
         torch.distributed.all_reduce(everything, group=self.group)
         return everything / self.processes.world_size
 
     def receive(self, flags: Sequence[float]) -> None:
-        """What came behind the figures of a step: whether any process is to stop."""
+        """Take the flags that followed the metrics of a step: whether any process is to stop."""
         if flags:
-            interrupts, terminations, spent = flags
-            self.asked = signal.SIGINT if interrupts else signal.SIGTERM if terminations else 0
+            *signals, spent = flags
+            self.asked = next((number for number, asked in zip(SIGNALS, signals, strict=True) if asked), 0)
             self.spent = spent > 0
 
     def check(self) -> None:
-        """End the steps, in all processes after the same one, where any process is to stop.
+        """End the training, in all processes after the same step, if any process is to stop.
 
         Raises:
-            Interrupted: it was asked to.
-            TimeSpent: its time is over.
+            Interrupted: a stop was requested.
+            TimeSpent: the time is over.
         """
         if self.processes.alone:
             self.stop.check()

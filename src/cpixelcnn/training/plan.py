@@ -1,4 +1,4 @@
-"""From what was asked for to what will be done: a fresh run, or one that goes on from a checkpoint."""
+"""From what was asked for to what will be done: a new run, or one that is resumed from a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cpixelcnn import presets
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import dataset_info
-from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths, newest_run
-from cpixelcnn.training.checkpoint import find_checkpoint
+from cpixelcnn.training.checkpoint import FoundCheckpoint, find_checkpoint
 from cpixelcnn.training.warm_start import inherited_architecture, read_source
 
-_MAY_CHANGE_IN_DATA = {"data_dir", "skip_bad"}  # where the same images lie, and whether to be strict about them
+_MAY_CHANGE_IN_DATA = {"data_dir", "skip_bad"}  # where the same images are, and whether to be strict about them
 _MUST_STAY_IN_TRAINING = {"seed", "ema_decay", "init_from"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """The fields that the user set, by a preset or one by one; everything else takes its default."""
+    """The fields that the user set, by a preset or one by one; all others take their defaults."""
 
     model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -43,9 +43,9 @@ class Plan:
     Attributes:
         config: complete but for what the images decide (sizes and classes), where there is no checkpoint.
         run: the run directory.
-        checkpoint: where to go on from, or None.
+        checkpoint: what to resume from, or None.
         images_seen: how far that checkpoint is.
-        finish: where the checkpoint is finished: that it is, why, and what to pass to go on all the same.
+        finish: for a finished checkpoint: that it is finished, why, and what to pass to go on all the same.
         warnings: damaged checkpoints that were passed over.
     """
 
@@ -68,55 +68,58 @@ def make_plan(request: Request, *, out: Path | None = None, resume: str | None =
     Args:
         request: what the user set.
         out: the run directory; a new numbered one under runs/ unless given.
-        resume: None for a fresh run; "auto" to go on in `out` (or in the newest run) where there is something to go
-            on from, else to start; or the path of a run or checkpoint directory.
+        resume: None for a new run; "auto" to resume `out` (or the newest run) if it holds a checkpoint, and otherwise
+            to start; or a run or checkpoint directory.
 
     Raises:
         ConfigError: the directory holds a run already, or a field contradicts the checkpoint's.
-        CheckpointError: nothing to resume from at that path, or nothing undamaged.
+        CheckpointError: there is nothing to resume at that path, or nothing undamaged.
+        DataError: the images of the run that is resumed are not where they were.
     """
-    if resume is None:
-        if out is not None and checkpoint_paths(out):
-            raise ConfigError(f"{out} already holds a run; go on with --resume {out}, or choose another --out")
-        return _fresh(request, out)
-    where = out or newest_run() if resume == "auto" else Path(resume)
-    if where is None or (resume == "auto" and not checkpoint_paths(where)):
-        return _fresh(request, out)
-    if not where.is_dir():
-        raise CheckpointError(f"--resume {where}: there is no such directory")
-    if (where / MANIFEST).is_file():
-        where = where.resolve()  # `last` and `best` are links
-        if where.parent.name != CHECKPOINTS:
-            raise CheckpointError(
-                f"--resume {where}: a checkpoint goes on within a run; put it into RUN/{CHECKPOINTS}/ and resume RUN"
-            )
-    found = find_checkpoint(where)
-    if found is None:
-        raise CheckpointError(f"--resume {where}: it holds no checkpoint; start anew with --out {where}")
-    run = where if checkpoint_paths(where) else found.path.parent.parent
-    if found.path.resolve() != checkpoint_paths(run)[-1].resolve() and resume != "auto" and where != run:
-        raise CheckpointError(
-            f"--resume {where}: {run} has later checkpoints; resume the run, or copy this one elsewhere"
+    resumed = _resumed(out, resume)
+    if resumed is None:
+        return _new_run(request, out)
+    run, found = resumed
+    preset = presets.preset(request.preset) if request.preset else None
+    config = _merge(found.config, request, preset)
+    directory = config.data.data_dir
+    if directory and "data_dir" not in request.data and not Path(directory).exists():
+        raise DataError(
+            f"the images that {run} was trained on are not in {directory} any more; pass their place with `data_dir`"
         )
-    if out is not None and out.resolve() != run.resolve():
-        raise ConfigError(f"--out {out} is another directory than that of --resume {resume}; leave it out")
-    config = _merge(found.config, request)
     finish = _finish(config.train, found.manifest) if found.manifest["finished"] else ""
     return Plan(config, run, found.path, int(found.manifest["images_seen"]), finish, found.warnings)
 
 
-def _finish(options: TrainConfig, manifest: Mapping[str, Any]) -> str:
-    """Why a finished checkpoint is so with these options as well; empty if it is not."""
-    if int(manifest["epoch"]) >= options.epochs:
-        return f"is finished ({options.epochs} epochs); pass a larger --epochs to go on"
-    stale = int(manifest.get("stale_validations", 0))
-    if 0 < options.patience <= stale:
-        return f"has stopped early ({stale} validations without a new best); pass a larger --patience, or 0, to go on"
-    return ""
+def plan_call(
+    config: RunConfig | ModelConfig | str | None,
+    train_set: ImageSet,
+    *,
+    run: Path | str | None = None,
+    resume: Path | str | None = None,
+) -> Plan:
+    """Decide the same for a call of `train`; see there for arguments and errors. The configuration is complete."""
+    directory = None if run is None else Path(run)
+    resumed = _resumed(directory, None if resume is None else str(resume))
+    if isinstance(config, str):
+        config = presets.preset_config(config)
+    elif isinstance(config, ModelConfig):
+        config = RunConfig(config)
+    if resumed is not None:
+        where, found = resumed
+        if config is not None:
+            asked = config_for_images(config, train_set).model
+            _refuse_contradictions(found.config.model, vars(asked), set(vars(asked)) - {"class_counts"})
+            _refuse_contradictions(found.config.train, vars(config.train), _MUST_STAY_IN_TRAINING - {"init_from"})
+            config = dataclasses.replace(config, model=found.config.model)
+        return Plan(config or found.config, where, found.path, int(found.manifest["images_seen"]))
+    if config is None:
+        raise ConfigError("`config` is None, but there is no run to resume; pass a configuration or a preset's name")
+    return Plan(config_for_images(config, train_set), directory or new_run_directory(config.data.dataset))
 
 
-def complete(config: RunConfig, train_set: ImageSet) -> RunConfig:
-    """Fill in what the images decide: channels, height, width, classes and their frequencies."""
+def config_for_images(config: RunConfig, train_set: ImageSet) -> RunConfig:
+    """The configuration with what the images decide: channels, height, width, classes and their frequencies."""
     _, channels, height, width = train_set.images.shape
     model = dataclasses.replace(
         config.model,
@@ -129,19 +132,81 @@ def complete(config: RunConfig, train_set: ImageSet) -> RunConfig:
     return dataclasses.replace(config, model=model)
 
 
-def _fresh(request: Request, out: Path | None) -> Plan:
+def new_run_directory(stem: str) -> Path:
+    """The first of runs/STEM-1, runs/STEM-2, ... that does not exist; not created."""
+    number = 1
+    while (RUNS / f"{stem}-{number}").exists():
+        number += 1
+    return RUNS / f"{stem}-{number}"
+
+
+def _resumed(out: Path | None, resume: str | None) -> tuple[Path, FoundCheckpoint] | None:
+    """The run that is resumed, and from which checkpoint; None for a new run."""
+    if resume is None:
+        if out is not None and checkpoint_paths(out):
+            raise ConfigError(f"{out} already holds a run; resume it with `resume`, or choose another `run`")
+        return None
+    if resume == "auto":
+        where = out or newest_run()
+        if where is None or not checkpoint_paths(where):
+            return None
+    else:
+        where = _directory(resume)
+    if (where / MANIFEST).is_file():
+        where = where.resolve()  # `last` and `best` are links
+        if where.parent.name != CHECKPOINTS:
+            raise CheckpointError(
+                f"{where} is a checkpoint outside a run; put it into RUN/{CHECKPOINTS}/ and resume RUN"
+            )
+    found = find_checkpoint(where)
+    if found is None:
+        raise CheckpointError(f"{where} holds no checkpoint to resume; start a new run there")
+    run = where if checkpoint_paths(where) else found.path.parent.parent
+    if found.path.resolve() != checkpoint_paths(run)[-1].resolve() and resume != "auto" and where != run:
+        raise CheckpointError(
+            f"{run} has later checkpoints than {where.name}; resume the run, or copy this one elsewhere"
+        )
+    if out is not None and out.resolve() != run.resolve():
+        raise ConfigError(f"`run` {out} is another directory than {resume}, which is to be resumed; leave it out")
+    return run, found
+
+
+def _directory(reference: str) -> Path:
+    """The directory of that path, or of that name under runs/."""
+    for path in (Path(reference), RUNS / reference):
+        if path.is_dir():
+            return path
+    names = sorted(path.name for path in RUNS.glob("*") if path.is_dir())
+    raise CheckpointError(
+        f"there is no run {reference}; {did_you_mean(reference, names, f'the runs under {RUNS}/ are')}"
+    )
+
+
+def _finish(options: TrainConfig, manifest: Mapping[str, Any]) -> str:
+    """Why a finished checkpoint is finished under these options as well; empty if it is not."""
+    epoch = int(manifest["epoch"])
+    if epoch >= options.epochs:
+        return f"is finished ({epoch} epochs); pass a larger --epochs to go on"
+    stale = int(manifest.get("stale_validations", 0))
+    if 0 < options.patience <= stale:
+        return f"has stopped early ({stale} validations without a new best); pass a larger --patience, or 0, to go on"
+    return ""
+
+
+def _new_run(request: Request, out: Path | None) -> Plan:
     name = request.preset or presets.DEFAULT_PRESET
     full = request if request.preset else request.with_preset(name)
-    fusion = {key: full.model.get(key, "") for key in ("early_fusion", "film")}
-    unconditional = all(value == "none" for value in fusion.values())
     if init_from := full.train.get("init_from"):
         full = _inheriting(init_from, request, full)
-        unconditional = full.model["early_fusion"] == full.model["film"] == "none"
-    stand_in = {} if unconditional else {"classes": ("?",)}  # replaced by `complete` once the images are known
-    model = ModelConfig(**{**stand_in, **full.model})
-    config = RunConfig(model, DataConfig(**full.data), TrainConfig(**full.train))
+    config = RunConfig(ModelConfig(**full.model), DataConfig(**_absolute(full.data)), TrainConfig(**full.train))
     dataset_info(config.data.dataset)
-    return Plan(config, out or _new_run_directory(f"{config.data.dataset}-{name}"))
+    return Plan(config, out or new_run_directory(f"{config.data.dataset}-{name}"))
+
+
+def _absolute(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data's fields, with a directory that means the same wherever the run is resumed or evaluated."""
+    directory = data.get("data_dir")
+    return {**data, "data_dir": str(Path(directory).absolute())} if directory else dict(data)
 
 
 def _inheriting(init_from: str, request: Request, full: Request) -> Request:
@@ -154,30 +219,33 @@ def _inheriting(init_from: str, request: Request, full: Request) -> Request:
     return dataclasses.replace(full, model=model, data={**size, **full.data})
 
 
-def _new_run_directory(stem: str) -> Path:
-    number = 1
-    while (RUNS / f"{stem}-{number}").exists():
-        number += 1
-    return RUNS / f"{stem}-{number}"
-
-
-def _merge(stored: RunConfig, request: Request) -> RunConfig:
+def _merge(stored: RunConfig, request: Request, preset: presets.Preset | None) -> RunConfig:
     """The checkpoint's configuration with the request's changes, where those are allowed."""
-    _refuse_contradictions(stored.model, request.model, set(request.model))
-    _refuse_contradictions(stored.data, request.data, set(request.data) - _MAY_CHANGE_IN_DATA)
-    _refuse_contradictions(stored.train, request.train, set(request.train) & _MUST_STAY_IN_TRAINING)
+    by = f"`preset` {request.preset}" if preset else ""
+    set_by_preset = {**preset.model, **preset.train} if preset else {}
+    data = _absolute(request.data)
+    _refuse_contradictions(stored.model, request.model, set(request.model), set_by_preset, by)
+    _refuse_contradictions(stored.data, data, set(data) - _MAY_CHANGE_IN_DATA)
+    _refuse_contradictions(stored.train, request.train, set(request.train) & _MUST_STAY_IN_TRAINING, set_by_preset, by)
     return RunConfig(
         stored.model,
-        dataclasses.replace(stored.data, **request.data),
+        dataclasses.replace(stored.data, **data),
         dataclasses.replace(stored.train, **{"max_minutes": 0.0, **request.train}),  # a limit on one call only
     )
 
 
-def _refuse_contradictions(stored: object, asked: Mapping[str, Any], names: set[str]) -> None:
+def _refuse_contradictions(
+    stored: object,
+    asked: Mapping[str, Any],
+    names: set[str],
+    set_by_preset: Mapping[str, Any] | None = None,
+    preset: str = "",
+) -> None:
     for name in sorted(names):
         if asked[name] != getattr(stored, name):
-            flag = "--" + name.replace("_", "-")
+            by_preset = name in (set_by_preset or {}) and (set_by_preset or {})[name] == asked[name]
+            asker = f"{preset} (with `{name}` {asked[name]})" if by_preset else f"`{name}` {asked[name]}"
             raise ConfigError(
-                f"{flag} {asked[name]} contradicts the checkpoint, which has {getattr(stored, name)}; "
-                "leave it out, or start a new run with another --out"
+                f"{asker} contradicts the checkpoint, which has {getattr(stored, name)}; leave it out, or start a new "
+                "run in another directory"
             )

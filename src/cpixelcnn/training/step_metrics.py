@@ -1,11 +1,7 @@
-"""The metrics of steps: read late from the device, added up, and reported.
+"""The metrics of the steps: read from the device when they are there, added up, and reported.
 
-The figures of steps, on their way from the device.
-
-A GPU works through what it was given while the next step is prepared. To read a number of the step just given would
-wait for the end of it, and leave the device without work meanwhile; so it is read one step later.
-
-What came of the steps: their figures as they arrive, the time that they took, and those that were bad.
+A GPU works through what it was given while the next step is prepared. Reading a metric of the step just given would
+wait for its end and leave the GPU without work meanwhile, so it is read one step later. A CPU's are read at once.
 """
 
 from __future__ import annotations
@@ -13,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -22,48 +17,48 @@ from torch import Tensor
 
 from cpixelcnn.distributed import Processes
 from cpixelcnn.errors import NonFiniteError
-from cpixelcnn.training.callbacks import StepRecord, TrainingListener
-from cpixelcnn.training.checkpoint import TrainProgress
+from cpixelcnn.training.callbacks import Callback, StepPosition, StepRecord
 from cpixelcnn.training.parallel import Agreement
+from cpixelcnn.training.state import TrainProgress
 
 T = TypeVar("T")
 
 
 class DeferredMetrics(Generic[T]):
-    """Gives figures back in their order, when they have arrived: at once from a CPU, one step later from a GPU.
+    """A queue of metrics on their way from the device: none waits on a CPU, one step's on a GPU.
 
     Args:
-        device: where the figures come from.
+        device: where the metrics are computed.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.longest = 1 if device.type == "cuda" else 0
-        self.flights: deque[tuple[T, _Copy]] = deque()
+        self.delay = 1 if device.type == "cuda" else 0
+        self.pending: deque[tuple[T, _Copy]] = deque()
 
-    def send(self, what: T, figures: Tensor) -> list[tuple[T, list[float]]]:
-        """Send figures (1-dimensional, on the device) off; returns those that are due, each with what went with it."""
-        self.flights.append((what, _Copy(figures)))
-        return self._arrived(self.longest)
+    def push(self, item: T, metrics: Tensor) -> list[tuple[T, list[float]]]:
+        """Begin to read metrics (1-dimensional, on the device); returns those that are due, each with its item."""
+        self.pending.append((item, _Copy(metrics)))
+        return self._due(self.delay)
 
-    def land(self) -> list[tuple[T, list[float]]]:
-        """All that is still on its way."""
-        return self._arrived(0)
+    def flush(self) -> list[tuple[T, list[float]]]:
+        """All that are left."""
+        return self._due(0)
 
-    def _arrived(self, left: int) -> list[tuple[T, list[float]]]:
-        due = [self.flights.popleft() for _ in range(len(self.flights) - left)]
-        return [(what, copy.read()) for what, copy in due]
+    def _due(self, left: int) -> list[tuple[T, list[float]]]:
+        due = [self.pending.popleft() for _ in range(len(self.pending) - left)]
+        return [(item, copy.read()) for item, copy in due]
 
 
 class _Copy:
     """A tensor that is being copied to the host."""
 
-    def __init__(self, figures: Tensor) -> None:
-        self.host, self.event = figures, None
-        if figures.device.type == "cuda":
-            self.host = torch.empty_like(figures, device="cpu", pin_memory=True)
-            self.host.copy_(figures, non_blocking=True)
+    def __init__(self, tensor: Tensor) -> None:
+        self.host, self.event = tensor, None
+        if tensor.device.type == "cuda":
+            self.host = torch.empty_like(tensor, device="cpu", pin_memory=True)
+            self.host.copy_(tensor, non_blocking=True)
             self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self.event.record(torch.cuda.current_stream(figures.device))
+            self.event.record(torch.cuda.current_stream(tensor.device))
 
     def read(self) -> list[float]:
         if self.event is not None:
@@ -72,80 +67,70 @@ class _Copy:
         return numbers
 
 
-Unfinished = Callable[..., StepRecord]  # makes the record of a step when `bits_per_dim` and `grad_norm` are known
-
-
 class StepMetrics:
-    """Adds steps up in the progression, and tells the listener of each.
+    """Adds the metrics and the time of the steps to the progress of the training, and reports each step.
 
     Args:
-        run: the run directory, for what is said of it.
-        max_bad_steps: how many in a row end the training.
-        progression: of the training.
-        device: where the figures come from.
-        agreement: is told what comes behind them.
+        run: the run directory, for error messages.
+        max_bad_steps: how many bad steps in a row end the training.
+        progress: of the training.
+        device: where the metrics are computed.
+        agreement: receives what the processes tell each other beside the metrics.
         processes: those that train together.
-        listener: hears of the steps.
+        callback: is called after each step.
     """
 
     def __init__(
         self,
         run: Path,
         max_bad_steps: int,
-        progression: TrainProgress,
+        progress: TrainProgress,
         device: torch.device,
         agreement: Agreement,
         processes: Processes,
-        listener: TrainingListener,
+        callback: Callback,
     ) -> None:
-        self.run, self.max_bad_steps, self.progression = run, max_bad_steps, progression
-        self.agreement, self.processes, self.listener = agreement, processes, listener
-        self.in_flight = DeferredMetrics[Unfinished](device)
+        self.run, self.max_bad_steps, self.progress = run, max_bad_steps, progress
+        self.agreement, self.processes, self.callback = agreement, processes, callback
+        self.deferred = DeferredMetrics[StepPosition](device)
         self.bad_in_a_row = 0
 
-    def add(self, step: Unfinished, figures: Tensor, started: float) -> None:
-        """Take in the figures of a step that began then (`time.perf_counter`); from a GPU, those of the one before.
+    def add(self, position: StepPosition, metrics: Tensor, started: float) -> None:
+        """Take the metrics of a step that began at `started` (`time.perf_counter`).
 
         Raises:
             NonFiniteError: too many bad steps in a row.
         """
-        arrived = self.in_flight.send(step, figures)
-        self._clock(started)
-        self._hear(arrived)
+        self._take(self.deferred.push(position, metrics), started)
 
-    def land(self) -> None:
-        """Take in the figures that are still on their way; raises as `add`."""
+    def flush(self) -> None:
+        """Take the metrics that have not been read yet; raises as `add`."""
         started = time.perf_counter()
-        arrived = self.in_flight.land()
-        self._clock(started)
-        self._hear(arrived)
+        self._take(self.deferred.flush(), started)
 
-    def _clock(self, started: float) -> None:
-        elapsed = time.perf_counter() - started
-        self.progression.seconds += elapsed
-        self.progression.epoch_seconds += elapsed
-
-    def _hear(self, arrived: list[tuple[Unfinished, list[float]]]) -> None:
-        at = self.progression
-        for unfinished, (bits, norm, *flags) in arrived:
+    def _take(self, due: list[tuple[StepPosition, list[float]]], started: float) -> None:
+        elapsed = time.perf_counter() - started  # reading waits for the device, so this includes its work
+        progress = self.progress
+        progress.seconds += elapsed
+        progress.epoch_seconds += elapsed
+        for position, (bits, norm, *flags) in due:
             self.agreement.receive(flags)
-            step = unfinished(bits_per_dim=bits, grad_norm=norm)
             if math.isfinite(bits) and math.isfinite(norm):
-                at.epoch_bits += bits * step.images
-                at.epoch_norm += norm * step.images
-                at.epoch_images += step.images
+                progress.epoch_bits += bits * position.images
+                progress.epoch_norm += norm * position.images
+                progress.epoch_images += position.images
                 self.bad_in_a_row = 0
             else:
                 with self.processes.together():
-                    self._count_bad_step(step.step)
-            self.listener.on_step(step)
+                    self._count_bad_step(position.step)
+            self.callback.on_step(StepRecord(**vars(position), bits_per_dim=bits, grad_norm=norm))
 
     def _count_bad_step(self, step: int) -> None:
-        self.progression.bad_steps += 1
+        self.progress.bad_steps += 1
         self.bad_in_a_row += 1
-        self.listener.on_warning(f"step {step}: loss or gradient is not finite; the step was skipped")
+        self.callback.on_warning(f"step {step}: loss or gradient is not finite; the step was skipped")
         if self.bad_in_a_row >= self.max_bad_steps:
             raise NonFiniteError(
                 f"loss or gradient were not finite for {self.bad_in_a_row} steps in a row; the last checkpoint in "
-                f"{self.run} is sound: go on from it with a smaller --lr"
+                f"{self.run} is good: resume from it with a smaller `lr`"
             )

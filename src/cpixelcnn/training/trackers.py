@@ -25,14 +25,14 @@ from PIL import Image
 from cpixelcnn.errors import ConfigError, Interrupted
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.storage import write_text
-from cpixelcnn.training.callbacks import StepRecord, TrainingListener, TrainingStart
+from cpixelcnn.training.callbacks import Callback, StepRecord, TrainingStart
 
 STEPS_PER_POINT = 50
 _OF_STEPS = ("bits_per_dim", "grad_norm", "lr")
 _IN_TRAINING = ("train_bpd", "lr", "grad_norm", "images_per_second", "bad_steps", "seconds")
 
 
-class Tracker(TrainingListener):
+class Tracker(Callback):
     """A context in which a training is recorded elsewhere as well; a failure there is told of and ends the recording.
 
     Every `steps_per_point` steps the means of the steps since the last point are recorded, and after every epoch its
@@ -137,7 +137,7 @@ class TensorBoardTracker(Tracker):
         try:
             self.writer = module.SummaryWriter(str(start.run / "tensorboard"), purge_step=purge)
         except OSError as error:
-            raise ConfigError(f"--tensorboard: {start.run} cannot be written to ({error.strerror})") from None
+            raise ConfigError(f"`tensorboard`: {start.run} cannot be written to ({error.strerror})") from None
         indented = "\n".join("    " + line for line in json.dumps(start.config.to_json(), indent=2).splitlines())
         self.writer.add_text("configuration", indented, start.steps_done)
 
@@ -185,7 +185,7 @@ class WandbTracker(Tracker):
         except (OSError, wandb.errors.Error) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(
-                f"--wandb: {reason}; run `wandb login`, or set WANDB_MODE=offline and upload later with `wandb sync`"
+                f"`wandb`: {reason}; run `wandb login`, or set WANDB_MODE=offline and upload later with `wandb sync`"
             ) from None
 
     def _identifier(self, start: TrainingStart) -> str:
@@ -211,7 +211,7 @@ def _require(package: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise ConfigError(f"--{package} needs another package: pip install 'cpixelcnn[{package}]'") from None
+        raise ConfigError(f"`{package}` needs another package: pip install 'cpixelcnn[{package}]'") from None
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

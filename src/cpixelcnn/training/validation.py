@@ -1,4 +1,4 @@
-"""What a training looks at between epochs: the figures on the validation split, and a grid of what the model draws."""
+"""What a training does between epochs: the metrics of the validation split, and a grid of samples."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ GRID_COLUMNS = 4
 GRID_ROWS_UNCONDITIONAL = 4
 
 
-def validation_figures(
+def validation_metrics(
     model: PixelCNN, validation_set: ImageSet, processes: Processes, progress: Progress
 ) -> dict[str, float | int | None]:
-    """The fields of an `EpochRecord` that validation fills; a figure that is not finite is None."""
+    """The fields of an `EpochRecord` that validation fills; a metric that is not finite is None."""
     result = evaluate(model, validation_set, processes=processes, progress=progress)
-    figures: dict[str, float | int | None] = {
+    metrics: dict[str, float | int | None] = {
         "validation_images": result.density.n_images,
         "validation_bpd": result.density.bpd,
         "validation_bpd_marginal": result.density.bpd_marginal,
     }
     if result.scores is not None:
-        figures |= {
+        metrics |= {
             "accuracy": result.scores.accuracy,
             "accuracy_low": result.scores.accuracy_ci95[0],
             "accuracy_high": result.scores.accuracy_ci95[1],
             "f1_macro": result.scores.f1_macro,
             "nll_posterior": result.scores.nll_posterior,
         }
-    return {key: value if value is not None and math.isfinite(value) else None for key, value in figures.items()}
+    return {key: value if value is not None and math.isfinite(value) else None for key, value in metrics.items()}
 
 
 def is_better(record: EpochRecord, best: dict[str, float]) -> bool:
     """Whether an epoch beats the best so far: by accuracy, then posterior NLL; by bits/dim where there is no accuracy.
 
     Bits per dimension cannot select a classifier, since the label is worth at most log2(classes) / D of them.
-    A figure that is missing or not finite never wins, and never keeps a later one from winning.
+    A metric that is missing or not finite never wins, and never keeps a later one from winning.
     """
     if record.accuracy is not None and math.isfinite(record.accuracy):
         nll = record.nll_posterior
@@ -53,7 +53,7 @@ def is_better(record: EpochRecord, best: dict[str, float]) -> bool:
     return bits is not None and math.isfinite(bits) and bits < best.get("validation_bpd_marginal", math.inf)
 
 
-def draw_samples(run: Path, model: PixelCNN, epoch: int, seed: int, progress: Progress) -> Path:
+def save_samples(run: Path, model: PixelCNN, epoch: int, seed: int, progress: Progress) -> Path:
     """Write a grid with a row for each class, from the same noise every time; returns its path.
 
     Raises:

@@ -34,7 +34,7 @@ def read_source(reference: str) -> tuple[RunConfig, dict[str, Tensor]]:
         config, state = load_weights(found.path)
         return config, build_model(config, state, found.path).state_dict()
     except CheckpointError as error:
-        raise CheckpointError(f"--init-from: {error}") from None
+        raise CheckpointError(f"`init_from`: {error}") from None
 
 
 def inherited_architecture(reference: str, source: ModelConfig, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,10 +46,9 @@ def inherited_architecture(reference: str, source: ModelConfig, asked: Mapping[s
     for name in ARCHITECTURE:
         mine, theirs = asked.get(name, getattr(source, name)), getattr(source, name)
         if mine != theirs:
-            flag = "--" + name.replace("_", "-")
             raise ConfigError(
-                f"{flag} {mine} contradicts --init-from {reference}, which has {theirs}; leave it (or the preset that "
-                "sets it) out, or choose a source of the same architecture"
+                f"`{name}` {mine} contradicts `init_from` {reference}, which has {theirs}; leave it (or the "
+                "preset that sets it) out, or choose a source of the same architecture"
             )
     return {name: getattr(source, name) for name in ARCHITECTURE}
 
@@ -70,14 +69,14 @@ def initial_weights(reference: str, model: ModelConfig) -> dict[str, Tensor]:
     if sizes[0] != sizes[1]:
         mine, theirs = (" x ".join(map(str, size)) for size in sizes)
         raise ConfigError(
-            f"the images are {mine} (C x H x W), but --init-from {reference} was made for {theirs}; pass another "
-            "--image-size or data set, or choose another source"
+            f"the images are {mine} (C x H x W), but `init_from` {reference} was made for {theirs}; pass another "
+            "`image_size` or data set, or choose another source"
         )
     if not model.conditional or model.classes == source.classes:
         return state
     if sorted(model.classes) != sorted(source.classes):
         raise ConfigError(
-            f"the images have the classes {', '.join(model.classes)}, but --init-from {reference} knows "
+            f"the images have the classes {', '.join(model.classes)}, but `init_from` {reference} knows "
             f"{', '.join(source.classes)}; choose a source of the same classes"
         )
     rows = [source.classes.index(name) for name in model.classes]

@@ -16,12 +16,12 @@ from cpixelcnn.cli.display.epoch_table import EpochTable
 from cpixelcnn.cli.display.live_line import LiveLine
 from cpixelcnn.cli.display.pace import Pace, Smoothed
 from cpixelcnn.runs.metrics_log import EpochRecord
-from cpixelcnn.training.callbacks import StepRecord, TrainingListener, TrainingStart
+from cpixelcnn.training.callbacks import Callback, StepRecord, TrainingStart
 
 _REFRESHES = 5  # a second
 
 
-class TrainingDisplay(TrainingListener):
+class TrainingDisplay(Callback):
     """A context in which a training is shown on stderr; the figures of the epochs go to stdout."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class TrainingDisplay(TrainingListener):
 
     def on_warning(self, message: str) -> None:
         if self.live:  # past the live console, it would be written across the line that moves
-            self.live.console.print(escape(f"warning: {message}"), style="yellow")
+            self.live.console.print(escape(f"warning: {console.with_flags(message)}"), style="yellow")
         else:
             console.warn(message)
 

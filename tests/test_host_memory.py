@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from cpixelcnn.training import host_memory
-from cpixelcnn.training.host_memory import freed_memory_kept
+from cpixelcnn import device
+from cpixelcnn.device import freed_memory_kept
 
 MMAP_THRESHOLD = -3  # mallopt(3)
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
@@ -33,7 +33,7 @@ def test_a_tensor_takes_the_pages_of_the_one_before() -> None:
 
 def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     library: Any = object()
-    monkeypatch.setattr(host_memory.ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: library)
     with freed_memory_kept():
         pass
 
@@ -49,7 +49,7 @@ def test_an_old_version_gets_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> N
         def malloc_trim(self, _: int) -> int:
             return 1
 
-    monkeypatch.setattr(host_memory.ctypes, "CDLL", lambda _: Library())
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: Library())
     with freed_memory_kept():
         assert [value for name, value in calls if name == MMAP_THRESHOLD][-1] == 2**25
 
@@ -67,7 +67,7 @@ def test_it_ends_after_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
             calls.append(("trim", *arguments))
             return 1
 
-    monkeypatch.setattr(host_memory.ctypes, "CDLL", lambda _: Library())
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: Library())
     with pytest.raises(KeyError), freed_memory_kept():
         calls.clear()
         raise KeyError
