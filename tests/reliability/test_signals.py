@@ -42,7 +42,7 @@ def during(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 PLACES = {
-    "a step": (objective.DiscretizedLogisticMixture, "log_prob", 5),
+    "a step": (objective, "pixel_log_probs", 5),
     "validation": (between_epochs, "evaluate", 2),
     "saving": (checkpoint, "save_weights", 3),
     "writing the figures": (loop.MetricsLog, "append", 2),
@@ -65,7 +65,7 @@ def test_one_signal_saves_and_tells_how_to_go_on(
     assert f"stopped after {manifest['images_seen']} images" in outcome.err
     assert not manifest["finished"]
     assert not list(Path("run/checkpoints").glob(".*"))
-    again = re.search(r"go on with: cpixelcnn (.*)", outcome.err)
+    again = re.search(r"resume with: cpixelcnn (.*)", outcome.err)
     assert again
     assert shlex.split(again[1]) == ["train", "--resume", "run"]
 
@@ -73,7 +73,7 @@ def test_one_signal_saves_and_tells_how_to_go_on(
 def test_the_command_that_is_printed_works(cli: Cli, training: list[object], during: Callable[..., None]) -> None:
     during(*PLACES["a step"], signal.SIGINT)
     outcome = cli(*training, "--epochs", 2, "--out", "it's [my] run; $HOME", "--data-dir", Path(str(training[4])))
-    again = re.search(r"go on with: cpixelcnn (.*)", outcome.err)
+    again = re.search(r"resume with: cpixelcnn (.*)", outcome.err)
     assert again
     arguments = shlex.split(again[1])
     assert arguments == ["train", "--resume", "it's [my] run; $HOME"]
