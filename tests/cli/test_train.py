@@ -16,6 +16,7 @@ import pytest
 from cpixelcnn.config import RunConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
 from cpixelcnn.training import loop
+from cpixelcnn.training import train as train_module
 
 Cli = Callable[..., Any]
 DECIDED_BY_IMAGES = {"classes", "class_counts", "image_channels", "image_height", "image_width"}
@@ -104,7 +105,7 @@ def test_a_limit_on_the_time_pauses_and_says_how_to_go_on(cli: Cli) -> None:
     outcome = cli("train", *sizes, "-x", 1, "-b", 8, "-o", "my run", "--max-minutes", 1e-9)
     assert outcome.code == 0, outcome.err
     assert outcome.out == ""  # no result yet
-    assert "paused after 1e-09 minutes, after 8 images; go on with: cpixelcnn train --resume 'my run'" in outcome.err
+    assert "paused after 1e-09 minutes, after 8 images; resume with: cpixelcnn train --resume 'my run'" in outcome.err
     outcome = cli("train", "--resume", "my run")
     assert outcome.code == 0, outcome.err
     assert "resumed    after 0 epochs, 8 images" in outcome.err
@@ -235,7 +236,7 @@ def test_an_internal_error_is_one_line_that_says_how_to_see_more(cli: Cli, monke
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first line\nsecond line")
 
-    monkeypatch.setattr(loop, "train", broken)
+    monkeypatch.setattr(train_module, "train", broken)
     arguments = ["train", "--image-size", 8, "--train-size", 4, "-o", "r"]
     outcome = cli(*arguments)
     assert outcome.code == 1

@@ -87,7 +87,7 @@ def test_torchrun(train_argv: list[str], tmp_path: Path) -> None:
         launcher.kill()
         launcher.communicate()
     assert "batch      4 images, 2 for each of 2 processes" in err
-    assert err.count("stopped after") == err.count("go on with: cpixelcnn train --resume") == 1, err
+    assert err.count("stopped after") == err.count("resume with: cpixelcnn train --resume") == 1, err
     assert verify_checkpoint((run / "last").resolve())["step"] == verify_checkpoint(checkpoint_paths(run)[-1])["step"]
     assert first_epoch(run) == pytest.approx(one_process(train_argv, tmp_path), rel=1e-5)
     assert len(json.loads((run / "environment.json").read_text())) == 1

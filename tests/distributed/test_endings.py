@@ -23,7 +23,7 @@ def told(members: list[Any]) -> list[str]:
     """Errors and other last words of all processes."""
     lines = [line for member in members for line in member.err.splitlines()]
     assert not [line for line in lines if "Traceback" in line], lines
-    return [line for line in lines if "error: " in line or "go on with" in line]
+    return [line for line in lines if "error: " in line or "resume with" in line]
 
 
 @pytest.mark.parametrize(("number", "rank", "code"), [(signal.SIGTERM, 1, 143), (signal.SIGINT, 0, 130)])
@@ -40,7 +40,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step(
     manifest = verify_checkpoint(newest)
     assert (run / "last").resolve() == newest.resolve()
     assert told(members) == [
-        f"stopped after {manifest['images_seen']} images; go on with: cpixelcnn train --resume {run}"
+        f"stopped after {manifest['images_seen']} images; resume with: cpixelcnn train --resume {run}"
     ]
     assert members[1].out == members[1].err == ""
 

@@ -97,7 +97,7 @@ def test_a_second_ctrl_c_stops_at_once(
     assert found is not None
     assert found.warnings == ()
     verify_checkpoint(Path("run/best"))
-    during(loop, "prepare", 99)
+    during(loop, "create_state", 99)
     assert cli("train", "--resume", "run", "--epochs", 2).code == 0
 
 

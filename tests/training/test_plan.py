@@ -148,7 +148,7 @@ def test_out_beside_a_path_to_resume_is_not_ignored(run: Path, tmp_path: Path) -
 
 
 def test_nothing_to_resume_from(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no run .*absent"):
+    with pytest.raises(CheckpointError, match=r"absent: there is no such run"):
         make_plan(Request(), resume=str(tmp_path / "absent"))
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         make_plan(Request(), resume=str(tmp_path))

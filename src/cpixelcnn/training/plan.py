@@ -109,7 +109,7 @@ def plan_call(
         where, found = resumed
         if config is not None:
             asked = config_for_images(config, train_set).model
-            _refuse_contradictions(found.config.model, vars(asked), set(vars(asked)) - {"class_counts"})
+            _refuse_contradictions(found.config.model, vars(asked), set(vars(asked)) - {"classes", "class_counts"})
             _refuse_contradictions(found.config.train, vars(config.train), _MUST_STAY_IN_TRAINING - {"init_from"})
             config = dataclasses.replace(config, model=found.config.model)
         return Plan(config or found.config, where, found.path, int(found.manifest["images_seen"]))
@@ -178,7 +178,7 @@ def _directory(reference: str) -> Path:
             return path
     names = sorted(path.name for path in RUNS.glob("*") if path.is_dir())
     raise CheckpointError(
-        f"there is no run {reference}; {did_you_mean(reference, names, f'the runs under {RUNS}/ are')}"
+        f"`resume` {reference}: there is no such run; {did_you_mean(reference, names, f'the runs under {RUNS}/ are')}"
     )
 
 
