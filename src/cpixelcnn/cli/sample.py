@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli import sample_options as so
 from cpixelcnn.cli.setup import LoadedModel, load_model, read_images_for, shared_work
-from cpixelcnn.datasets.image_files import MANIFEST
+from cpixelcnn.datasets.image_files import GRID, MANIFEST, STRIP
 from cpixelcnn.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
 
-    from cpixelcnn.sampling.completion import Completions
+    from cpixelcnn.config import ModelConfig
     from cpixelcnn.sampling.folder.fill import Filled
-    from cpixelcnn.sampling.folder.store import SampleRequest, SampleStore
-    from cpixelcnn.sampling.sample import SamplePlan
+    from cpixelcnn.sampling.folder.manifest import Origin
+    from cpixelcnn.sampling.folder.store import SampleStore
+    from cpixelcnn.sampling.plan import SamplePlan
 
 GRID_COLUMNS, GRID_LINES = 16, 32  # at most, in the picture of all samples
 
@@ -43,15 +48,20 @@ def sample(
     from_row: so.FromRow = None,
     out: so.Out = Path("out"),
     format: so.Format = "png",
+    strip: so.Strip = False,
     overwrite: so.Overwrite = False,
 ) -> None:
     """Draw images from a model, exactly, pixel by pixel; interrupted, the same command goes on.
 
+    Into a folder that holds some of the images already, the others are added: pass a larger --per-class for more.
     Under torchrun the images are divided among the processes.
     """
+    from cpixelcnn.datasets.image_set import UNLABELLED
+    from cpixelcnn.sampling.completion import plan_completions
     from cpixelcnn.sampling.folder.fill import fill_folder
     from cpixelcnn.sampling.folder.store import SampleStore
     from cpixelcnn.sampling.options import SamplingOptions
+    from cpixelcnn.sampling.plan import plan_samples
 
     options = SamplingOptions(sampler, precision, mixture_temperature, scale_temperature, guidance)
     if from_row is not None and not complete:
@@ -61,164 +71,149 @@ def sample(
     with shared_work() as processes:
         with processes.together():
             loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
-            marginal = None
+            unconditional = None
             if guidance_model is not None:
-                marginal = load_model(guidance_model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
-            asked = _labels_of(classes, loaded.config.model.classes)
+                unconditional = load_model(
+                    guidance_model, device, raw_weights=raw_weights, local_rank=processes.local_rank
+                )
             if not options.exact:
                 console.info("note       these are not draws from the model's own distribution (temperature, guidance)")
-            completions = _read_completions(complete, loaded, asked, per_class, from_row) if complete else None
-            wanted = _order(loaded, asked, per_class, seed, completions)
-            request = _request(loaded, marginal, options.to_json(), wanted, completions, format)
+            config = loaded.config.model
+            asked = _labels_of(classes, config)
+            if complete:
+                given = read_images_for(loaded, complete, skip_bad=False).images
+                plan = plan_completions(
+                    given, config, classes=asked, per_class=per_class, from_row=from_row, seed=seed, options=options
+                )
+            else:
+                every = range(config.nr_classes) if config.conditional else [UNLABELLED]
+                # One of each class, then another: more per class continue the list, with the same seeds.
+                labels = [*(every if asked is None else asked)] * per_class
+                plan = plan_samples(config, labels, seed=seed, options=options)
+            origin = _origin(loaded, unconditional)
             if processes.is_main:
-                store = SampleStore.open(out, request, overwrite=overwrite)
+                store = SampleStore.open(out, plan, origin, format=format, overwrite=overwrite)
         if not processes.is_main:
-            store = SampleStore.open(out, request, leader=False)
-        with console.activity("sampling", unit="rows", rate=("images/s", loaded.config.model.image_height)) as progress:
+            store = SampleStore.open(out, plan, origin, format=format, is_main=False)
+        rate = ("images/s", config.image_height)
+        with console.activity("sampling", unit="rows", rate=rate) as progress, _warnings_as_lines():
             try:
                 filled = fill_folder(
                     store,
                     loaded.model,
-                    wanted,
-                    options=options,
-                    marginal=None if marginal is None else marginal.model,
+                    unconditional=None if unconditional is None else unconditional.model,
                     batch_size=batch_size,
                     processes=processes,
                     progress=progress,
                 )
             except KeyboardInterrupt:
-                safe = f"{len(wanted) - len(store.missing())} of {len(wanted)} images are safe in {out}"
+                safe = f"{len(plan) - len(store.missing())} of {len(plan)} images are safe in {out}"
                 raise Interrupted(f"stopped; {safe}, and the same command goes on with the others") from None
         if processes.is_main:
-            _show(store, wanted, completions, filled, as_json=json)
+            store.write_picture(GRID, _overview(store, per_class))
+            if strip:
+                store.write_picture(STRIP, _strip(store))
+            _show(store, filled, strip=strip, as_json=json)
 
 
-def _labels_of(asked: list[str] | None, classes: tuple[str, ...]) -> list[int] | None:
+def _labels_of(asked: list[str] | None, config: ModelConfig) -> list[int] | None:
     """Labels of the classes that were asked for by name or number, in that order; None where none were."""
+    from cpixelcnn.datasets.image_set import find_class
+    from cpixelcnn.sampling.plan import label_of
+
     if asked is None:
         return None
-    if not classes:
+    if not config.conditional:
         raise ConfigError("--class: this model is unconditional and draws no particular class; leave the option out")
     labels: list[int] = []
     for text in asked:
-        for name in [text] if text in classes else text.split(","):
+        for name in [text] if find_class(text, config.classes) is not None else text.split(","):
             if name == "all":
-                labels += range(len(classes))
-            elif name in classes:
-                labels.append(classes.index(name))
-            elif name.isascii() and name.isdigit() and int(name) < len(classes):
+                labels += range(config.nr_classes)
+            elif find_class(name, config.classes) is None and name.isascii() and name.isdigit():
+                if int(name) >= config.nr_classes:
+                    raise ConfigError(f"--class {name}: the model has {config.nr_classes} classes, counted from 0")
                 labels.append(int(name))
             else:
-                raise ConfigError(f"--class {name!r} is not known to this model; its classes are: {', '.join(classes)}")
+                labels.append(label_of(config, name))
     return list(dict.fromkeys(labels))
 
 
-def _read_completions(
-    paths: list[Path], loaded: LoadedModel, asked: list[int] | None, per_class: int, from_row: int | None
-) -> Completions:
-    from cpixelcnn.sampling.completion import plan_completions
-
-    inputs, _ = read_images_for(loaded, paths, skip_bad=False)
-    return plan_completions(inputs, loaded.config.model, asked=asked, per_class=per_class, from_row=from_row)
-
-
-def _order(
-    loaded: LoadedModel, asked: list[int] | None, per_class: int, seed: int, completions: Completions | None
-) -> SamplePlan:
-    from cpixelcnn.sampling.sample import order
-
-    config = loaded.config.model
-    if completions is not None:
-        given, from_row = completions.images, completions.from_row
-        return order(config, completions.labels, seed=seed, given=given, from_row=from_row)
-    every = range(config.nr_classes) if config.conditional else [-1]
-    return order(config, [label for label in asked or every for _ in range(per_class)], seed=seed)
-
-
-def _request(
-    loaded: LoadedModel,
-    marginal: LoadedModel | None,
-    settings: dict[str, Any],
-    wanted: SamplePlan,
-    completions: Completions | None,
-    format: str,
-) -> SampleRequest:
-    """All that decides which images the folder will hold."""
-    from cpixelcnn.sampling.folder.store import SampleRequest
+def _origin(loaded: LoadedModel, unconditional: LoadedModel | None) -> Origin:
+    from cpixelcnn.sampling.folder.manifest import Origin
     from cpixelcnn.storage import file_digest
 
-    if marginal is not None:
-        settings["guidance_model_sha256"] = file_digest(marginal.path)
-    if completions is not None:
-        pixels = completions.images.numpy().tobytes()
-        settings |= {"from_row": completions.from_row, "given_sha256": hashlib.sha256(pixels).hexdigest()}
-    config = loaded.config.model
-    return SampleRequest(
-        model=str(loaded.path),
-        model_sha256=file_digest(loaded.path),
-        classes=config.classes,
-        data=loaded.config.data,
-        image_shape=(config.image_channels, config.image_height, config.image_width),
-        settings=settings,
-        format=format,
-        labels=tuple(wanted.labels.tolist()),
-        seeds=wanted.seeds,
-        given=None if completions is None else completions.names,
-    )
+    guidance = None if unconditional is None else file_digest(unconditional.path)
+    return Origin(str(loaded.path), file_digest(loaded.path), loaded.config.data, guidance)
 
 
-def _show(
-    store: SampleStore, wanted: SamplePlan, completions: Completions | None, filled: Filled, *, as_json: bool
-) -> None:
-    """Write the grid, and tell what there is."""
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Show the warnings of the library as lines for people, without the place in the source."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: console.warn(str(message))
+        yield
+
+
+def _overview(store: SampleStore, per_class: int) -> NDArray[np.uint8]:
+    """The first images of every class in a row, or completions beside what they complete."""
+    from cpixelcnn.plots.grids import completion_page, grid
+
+    plan = store.plan
+    if plan.given is None and not plan.config.conditional:
+        n = min(len(plan), GRID_COLUMNS * GRID_LINES)
+        return grid(store.images(range(n)), min(GRID_COLUMNS, math.isqrt(n - 1) + 1))
+    nr_lines = len(plan) // per_class
+    lines, columns = range(min(nr_lines, GRID_LINES)), min(per_class, GRID_COLUMNS)
+    images = store.images([line + column * nr_lines for line in lines for column in range(columns)])
+    captions = _class_names(plan, lines)
+    if plan.given is None:
+        return grid(images, columns, captions=captions)
+    page = completion_page(plan.given[: len(lines)], images, plan.from_row)
+    return grid(page, columns + 2, captions=captions, headings=["original", "given", "completions"])
+
+
+def _strip(store: SampleStore) -> NDArray[np.uint8]:
+    """The first image of every class while it is drawn, row by row."""
+    from cpixelcnn.plots.grids import drawing_stages, grid
+
+    plan = store.plan
+    lines = range(min(len(dict.fromkeys(plan.labels)), GRID_LINES))
+    page, rows = drawing_stages(store.images(lines), plan.from_row)
+    return grid(page, len(rows), captions=_class_names(plan, lines), headings=[f"row {row}" for row in rows])
+
+
+def _class_names(plan: SamplePlan, indices: Sequence[int]) -> list[str]:
+    """The class of each image; empty where it has none."""
+    return [plan.config.classes[plan.labels[i]] if plan.labels[i] >= 0 else "" for i in indices]
+
+
+def _show(store: SampleStore, filled: Filled, *, strip: bool, as_json: bool) -> None:
+    """Tell what there is."""
     from cpixelcnn.cli.tables import facts
 
-    request = store.request
-    save_overview(store.grid, store.images(), wanted, completions, request.classes)
-    names = [request.classes[label] if label >= 0 else None for label in request.labels]
+    plan = store.plan
+    names = [name or None for name in _class_names(plan, range(len(plan)))]
     if as_json:
         console.write_json(
             {
                 "out": str(store.folder),
-                "n_images": len(names),
+                "n_images": len(plan),
                 "n_drawn": filled.n_drawn,
-                "labels": list(request.labels),
+                "labels": list(plan.labels),
                 "classes": names,
-                "seeds": list(request.seeds),
-                "settings": request.settings,
+                "seeds": list(plan.seeds),
+                "settings": store.manifest.settings,
                 "seconds": filled.seconds,
             }
         )
         return
     rows = [
-        ("images", str(len(names))),
+        ("images", str(len(plan))),
         ("classes", ", ".join(dict.fromkeys(name or "(unconditional)" for name in names))),
         ("drawn now", f"{filled.n_drawn} in {console.duration(filled.seconds)}"),
-        ("grid", str(store.grid)),
+        ("grid", str(store.folder / GRID)),
+        *([("strip", str(store.folder / STRIP))] if strip else []),
         ("manifest", str(store.folder / MANIFEST)),
     ]
     console.print_result(facts(f"samples in {store.folder}", rows))
-
-
-def save_overview(
-    path: Path, images: Tensor, wanted: SamplePlan, completions: Completions | None, classes: tuple[str, ...]
-) -> None:
-    """Write the grid: the first of every class, or completions beside what they complete."""
-    from cpixelcnn.plots.grids import completion_page, save_grid
-
-    def name(label: int) -> str:
-        return classes[label] if label >= 0 else ""
-
-    labels = wanted.labels.tolist()
-    if completions is not None:
-        per_line = completions.per_line
-        some = min(len(images) // per_line, GRID_LINES) * per_line
-        page = completion_page(completions.images[:some], images[:some], wanted.from_row, per_line)
-        captions = [name(label) for label in labels[:some:per_line]]
-        headings = ["image", "kept", *(f"drawn {i + 1}" for i in range(per_line))]
-        save_grid(path, page, per_line + 2, captions=captions, headings=headings)
-        return
-    per_class = len(images) // len(set(labels))
-    columns = min(per_class, GRID_COLUMNS)
-    shown = images.view(-1, per_class, *images.shape[1:])[:, :columns].flatten(0, 1)
-    save_grid(path, shown, columns, captions=[name(label) for label in labels[::per_class]])

@@ -14,11 +14,14 @@ Classes = Annotated[
     typer.Option(
         "--class",
         "-c",
-        help="Classes by name or number, separated by commas, or all; may be repeated.",
+        help="Classes by name (in any case) or number, separated by commas, or all; may be repeated.",
         show_default="all",
     ),
 ]
-PerClass = Annotated[int, typer.Option("--per-class", "-k", min=1, help="Images of each class.")]
+PerClass = Annotated[
+    int,
+    typer.Option("--per-class", "-k", min=1, help="Images of each class; a folder that holds fewer gets the others."),
+]
 Seed = Annotated[int, typer.Option("--seed", "-s", min=0, help="Seed; the same one gives the same images.")]
 Sampler = Annotated[
     str,
@@ -84,6 +87,12 @@ Out = Annotated[
 Format = Annotated[
     str,
     typer.Option("--format", help="png, or npz: one file for all images, for large numbers.", rich_help_panel=FILES),
+]
+Strip = Annotated[
+    bool,
+    typer.Option(
+        "--strip", help="Write strip.png, too: the first image of each class while it is drawn.", rich_help_panel=FILES
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the samples that the folder holds.", rich_help_panel=FILES)

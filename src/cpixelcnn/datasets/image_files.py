@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cpixelcnn.errors import DataError
 
 # What lies in a folder of samples beside the samples themselves.
-MANIFEST, GRID = "manifest.json", "grid.png"
+MANIFEST, GRID, STRIP = "manifest.json", "grid.png", "strip.png"
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 
@@ -53,8 +53,8 @@ def iter_images(
     """Everything in a directory that is named like an image, in natural order, sub-folders after files.
 
     What is named like an image and is none (a directory, a dangling link) is listed too, so that the reader of the
-    files reports it. Hidden files and folders are left out, and so is the grid in a folder of samples. Links to folders
-    are followed, but each folder is searched once, however many links lead to it.
+    files reports it. Hidden files and folders are left out, and so are the overviews in a folder of samples. Links to
+    folders are followed, but each folder is searched once, however many links lead to it.
 
     Args:
         directory: where to search.
@@ -110,8 +110,8 @@ def _list(directory: Path) -> _Entries:
                 is_of_samples |= entry.name == MANIFEST and entry.is_file()
     except OSError as error:
         raise _unlistable(directory, error) from error
-    if is_of_samples and GRID in images:
-        images.remove(GRID)
+    if is_of_samples:
+        images = [name for name in images if name not in (GRID, STRIP)]
     return _Entries(sorted(images, key=natural_key), sorted(folders, key=natural_key))
 
 

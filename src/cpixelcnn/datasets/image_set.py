@@ -177,7 +177,7 @@ def match_classes(image_set: ImageSet, classes: Sequence[str]) -> ImageSet:
         return image_set
     if not image_set.classes:
         return replace(image_set, classes=tuple(classes))
-    indices = [_find_class(name, classes) for name in image_set.classes]
+    indices = [find_class(name, classes) for name in image_set.classes]
     unknown = [name for name, index in zip(image_set.classes, indices, strict=True) if index is None]
     if unknown or len(set(indices)) < len(indices):
         raise ConfigError(
@@ -192,7 +192,8 @@ def match_classes(image_set: ImageSet, classes: Sequence[str]) -> ImageSet:
     return replace(image_set, labels=labels, classes=tuple(classes), notes=notes)
 
 
-def _find_class(name: str, classes: Sequence[str]) -> int | None:
+def find_class(name: str, classes: Sequence[str]) -> int | None:
+    """Index of a class by its name, in any case where that leaves no doubt; None where there is no such class."""
     if name in classes:
         return classes.index(name)
     same = [index for index, known in enumerate(classes) if known.casefold() == name.casefold()]

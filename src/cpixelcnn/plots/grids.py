@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from cpixelcnn.storage import write_png
 READABLE = 800  # pixels: how wide a grid is made where its images are small
 _GAP = 2
 _PAPER, _INK, _GREY = 255, 40, 128
-_FONT_SIZE = 20
+_FONT_SIZE, _SMALLEST = 20, 9
+_WIDEST_CAPTION = 240
 
 
 def readable_scale(columns: int, width: int) -> int:
@@ -38,7 +40,7 @@ def grid(
         images: uint8 (N, C, H, W).
         columns: images in a row.
         captions: what stands left of each row, or nothing.
-        headings: what stands above each column, or nothing.
+        headings: what stands above the first columns, the last of them above all that follow; or nothing.
         scale: how many times they are enlarged; as `readable_scale` unless given.
 
     Returns:
@@ -50,9 +52,10 @@ def grid(
     images = images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     n, _, height, width = images.shape
     rows = -(-n // columns)
-    font = ImageFont.load_default(_FONT_SIZE)
-    margin_left = round(max((font.getlength(text) for text in captions), default=-10)) + 10 + _GAP
-    margin_top = (_FONT_SIZE + 10 if headings else 0) + _GAP
+    captions, headings = [_printable(text) for text in captions], [_printable(text) for text in headings]
+    longest = max((_font(_FONT_SIZE).getlength(text) for text in captions), default=0)
+    margin_left = _GAP + (min(round(longest), _WIDEST_CAPTION) + 10 if captions else 0)
+    margin_top = _GAP + (_FONT_SIZE + 10 if headings else 0)
     page = torch.full(
         (margin_top + rows * (height + _GAP), margin_left + columns * (width + _GAP), 3), _PAPER, dtype=torch.uint8
     )
@@ -63,10 +66,11 @@ def grid(
     draw = ImageDraw.Draw(picture)
     for row, text in enumerate(captions):
         middle = margin_top + row * (height + _GAP) + height // 2
-        draw.text((margin_left - 8, middle), text, fill=(_INK,) * 3, font=font, anchor="rm")
+        _write(draw, (margin_left - 8, middle), text, "rm", _WIDEST_CAPTION)
     for column, text in enumerate(headings):
-        middle = margin_left + column * (width + _GAP) + width // 2
-        draw.text((middle, margin_top // 2), text, fill=(_INK,) * 3, font=font, anchor="mm")
+        start = margin_left + column * (width + _GAP)
+        wide = picture.width - start if column + 1 == len(headings) else width
+        _write(draw, (start + 2, margin_top // 2), text, "lm", wide - 4)
     return np.asarray(picture)
 
 
@@ -81,17 +85,56 @@ def save_grid(
     write_png(path, grid(images, columns, captions=captions, headings=headings))
 
 
-def completion_page(given: Tensor, completed: Tensor, from_row: int, per_line: int) -> Tensor:
-    """Before and after, uint8 (M, C, H, W), in lines of `per_line` + 2: the image, what was kept of it, completions.
+def completion_page(originals: Tensor, completed: Tensor, from_row: int) -> Tensor:
+    """Before and after, uint8 (M, C, H, W): in each line the original, what was given of it, and its completions.
 
     Args:
-        given: the images, uint8 (N, C, H, W), `per_line` neighbours of which are the same.
-        completed: their completions, uint8 (N, C, H, W).
-        from_row: the rows above it were kept.
-        per_line: completions in a line.
+        originals: uint8 (lines, C, H, W).
+        completed: their completions, line by line, uint8 (N, C, H, W).
+        from_row: the rows above it were given.
     """
-    originals = given[::per_line]
-    kept = originals.clone()
-    kept[:, :, from_row:] = _GREY
-    lines = completed.view(-1, per_line, *completed.shape[1:])
-    return torch.cat([originals[:, None], kept[:, None], lines], dim=1).flatten(0, 1)
+    given = originals.clone()
+    given[:, :, from_row:] = _GREY
+    lines = completed.view(len(originals), -1, *completed.shape[1:])
+    return torch.cat([originals[:, None], given[:, None], lines], dim=1).flatten(0, 1)
+
+
+def drawing_stages(images: Tensor, from_row: int = 0, stages: int = 8) -> tuple[Tensor, list[int]]:
+    """Images while they are drawn in raster order: what follows a row is grey still.
+
+    Args:
+        images: finished ones, uint8 (N, C, H, W).
+        from_row: the first row that was drawn.
+        stages: how many of each image, or as many as rows were drawn.
+
+    Returns:
+        uint8 (N * stages, C, H, W), the stages of an image side by side, and how many rows each stage has.
+    """
+    height = images.shape[2]
+    stages = max(1, min(stages, height - from_row))
+    rows = [from_row + -(-(height - from_row) * (i + 1) // stages) for i in range(stages)]
+    page = images[:, None].repeat(1, stages, 1, 1, 1)
+    for i, row in enumerate(rows):
+        page[:, i, :, row:] = _GREY
+    return page.flatten(0, 1), rows
+
+
+def _printable(text: str) -> str:
+    """Text in one line, without what no font can draw."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, anchor: str, width: int) -> None:
+    """Text no wider than this: in smaller letters where need be, and then shortened."""
+    size = next((size for size in range(_FONT_SIZE, _SMALLEST, -1) if _font(size).getlength(text) <= width), _SMALLEST)
+    font = _font(size)
+    shown = text
+    while shown and font.getlength(shown) > width:
+        text = text[:-1]
+        shown = f"{text}..." if text else ""
+    draw.text(place, shown, fill=(_INK,) * 3, font=font, anchor=anchor)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cpixelcnn.device import widest_float
+from cpixelcnn.errors import ConfigError
 from cpixelcnn.model.mixture import DiscretizedLogisticMixture
 
 
@@ -70,14 +71,14 @@ class GuidedSampler:
 
         q(x_i) = p(x_i | x_<i, c)^(1 + w) / p(x_i | x_<i)^w / Z,
 
-    the classifier-free guidance of Ho & Salimans 2022 (equation 6, there for scores) where it can be normalised
-    exactly, Z being a sum of 256 terms. At w = 0 this is the model; larger weights prefer what tells the class from
-    the others. The product of these conditionals is not the model's distribution, nor p(x | c)^(1 + w) / p(x)^w of
-    whole images.
+    the classifier-free guidance of Ho & Salimans 2022 (arXiv:2207.12598, equation 6, there for scores) where it can be
+    normalised exactly, Z being a sum of 256 terms. At w = 0 this is the model; larger weights prefer what tells the
+    class from the others. The product of these conditionals is not the model's distribution, nor
+    p(x | c)^(1 + w) / p(x)^w of whole images.
 
-    The marginal model is an unconditional one, whose predictor comes second, or else the mixture over the classes,
-    p(x_i | x_<i) = sum_c p(c | x_<i) p(x_i | x_<i, c) with a uniform prior: then the one predictor predicts every image
-    under every class, and the rule keeps log p(c | x_<i).
+    The marginal p(x_i | x_<i) is that of an unconditional model, whose predictor comes second, or else the mixture over
+    the classes, sum_c p(c | x_<i) p(x_i | x_<i, c) with a uniform prior: then the one predictor predicts every image
+    under every class, and this object keeps log p(c | x_<i).
 
     Args:
         image_channels: 1 or 3.
@@ -103,7 +104,8 @@ class GuidedSampler:
         self.log_posterior = torch.zeros(n, nr_classes, device=device)  # log p(c | x_<i) + constant
 
     def begin(self, labels: Tensor | None) -> list[Tensor | None]:
-        assert labels is not None
+        if labels is None:
+            raise ConfigError("guidance needs the class of every image")
         self.labels.copy_(labels)
         self.log_posterior.zero_()
         if self.nr_classes == 0:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
-from cpixelcnn.datasets.image_set import UNLABELLED
+from cpixelcnn.datasets.image_set import UNLABELLED, find_class
 from cpixelcnn.errors import ConfigError, DataError, did_you_mean
 from cpixelcnn.randomness import derive_seed
 from cpixelcnn.sampling.options import SamplingOptions
@@ -87,38 +87,38 @@ def plan_samples(
     seed: int = 0,
     seeds: Sequence[int] | None = None,
     given: Tensor | None = None,
+    given_names: Sequence[str] | None = None,
     from_row: int = 0,
     options: SamplingOptions | None = None,
 ) -> SamplePlan:
-    """Plan one image for each label; the arguments and errors are those of `sampling.sample.sample`."""
+    """Plan one image for each label; the arguments and errors are those of `sample`, and of `SamplePlan`."""
     indices = _label_indices(config, labels)
     if seeds is None:
         seeds = [derive_seed(seed, "sample", i) for i in range(len(indices))]
-    return SamplePlan(config, indices, tuple(seeds), options or SamplingOptions(), given, from_row)
+    names = None if given_names is None else tuple(given_names)
+    return SamplePlan(config, indices, tuple(seeds), options or SamplingOptions(), given, from_row, names)
 
 
-def find_class(classes: Sequence[str], name: str) -> int:
+def label_of(config: ModelConfig, name: str) -> int:
     """The label of a class by its name, in any case where that leaves no doubt.
 
-    >>> find_class(("panda", "koala"), "Panda")
+    >>> label_of(ModelConfig(classes=("panda", "koala")), "Panda")
     0
 
     Raises:
-        ConfigError: there is no such class, with a suggestion.
+        ConfigError: the model has no such class, with a suggestion.
     """
-    if name in classes:
-        return classes.index(name)
-    alike = [label for label, known in enumerate(classes) if known.casefold() == name.casefold()]
-    if len(alike) == 1:
-        return alike[0]
-    raise ConfigError(f"the model has no class {name!r}; {did_you_mean(name, classes, 'its classes are')}")
+    label = find_class(name, config.classes)
+    if label is None:
+        raise ConfigError(f"the model has no class {name!r}; {did_you_mean(name, config.classes, 'its classes are')}")
+    return label
 
 
 def _label_indices(config: ModelConfig, labels: Labels) -> tuple[int, ...]:
     if not isinstance(labels, Tensor) and any(isinstance(label, str) for label in labels):
         if not config.conditional:
             raise DataError("this model is unconditional and knows no classes; give -1 for each image")
-        return tuple(find_class(config.classes, str(label)) for label in labels)
+        return tuple(label_of(config, str(label)) for label in labels)
     tensor = torch.as_tensor(labels).cpu()
     if tensor.ndim != 1 or (tensor.is_floating_point() and len(tensor)):
         raise DataError(f"labels must be integers (N,), but are {tensor.dtype} {tuple(tensor.shape)}; convert them")

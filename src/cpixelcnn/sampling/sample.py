@@ -102,7 +102,7 @@ def draw(
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
 ) -> Iterator[Tensor]:
-    """Draw the images of a plan batch by batch, each uint8 (n, C, H, W) on the CPU; the arguments are those of `sample`.
+    """Draw the images of a plan batch by batch, uint8 (n, C, H, W) on the CPU; the arguments are those of `sample`.
 
     All batches have the same size, or nearly, so that the buffers of the sampler are allocated once.
 
@@ -144,9 +144,7 @@ def draw_noise(config: ModelConfig, seed: int) -> Tensor:
 
 
 @torch.inference_mode()
-def make_sampler(
-    model: PixelCNN, unconditional: PixelCNN | None, options: SamplingOptions, n: int
-) -> AncestralSampler:
+def make_sampler(model: PixelCNN, unconditional: PixelCNN | None, options: SamplingOptions, n: int) -> AncestralSampler:
     """What draws batches of n images from these models with these options."""
     config = model.config
 
@@ -188,7 +186,7 @@ def _check_models(model: PixelCNN, unconditional: PixelCNN | None, plan: SampleP
     if unconditional is None:
         return
     if not plan.options.guidance:
-        raise ConfigError("an unconditional model is used for guidance only, and guidance is 0; give it a weight, say 1")
+        raise ConfigError("an unconditional model is for guidance only, and guidance is 0; give it a weight, say 1")
     if unconditional.config.conditional:
         raise ConfigError(
             "the second model of guidance must be unconditional, but has classes; "

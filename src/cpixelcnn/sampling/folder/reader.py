@@ -6,9 +6,9 @@ Folders are written by `cpixelcnn.sampling.folder.store`.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,8 @@ from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_files import find_images
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.errors import BadImagesError, DataError
-from cpixelcnn.sampling.folder.archive import ARRAYS, SUFFIX, part_indices, read_arrays, read_parts, to_images
-from cpixelcnn.sampling.folder.manifest import read_manifest
+from cpixelcnn.sampling.folder.archive import ARRAYS, SUFFIX, read_arrays
+from cpixelcnn.sampling.folder.manifest import Manifest, read_manifest
 
 
 def read_samples(path: Path) -> tuple[ImageSet, DataConfig | None]:
@@ -46,79 +46,74 @@ def read_samples(path: Path) -> tuple[ImageSet, DataConfig | None]:
         raise DataError(f"--samples {path}: there is no such {kind}; make samples with: cpixelcnn sample --out FOLDER")
     if not len(images):
         raise DataError(f"--samples {path}: there are no images in it; make some with: cpixelcnn sample --out FOLDER")
-    return images, DataConfig.from_json(manifest["data"]) if manifest else None
+    return images, manifest.origin.data if manifest else None
 
 
-def read_listed(folder: Path, manifest: dict[str, Any]) -> Tensor:
-    """All images of a manifest, uint8 (N, C, H, W), whether it is finished or not.
+def read_listed(folder: Path, manifest: Manifest, indices: Sequence[int] | None = None) -> Tensor:
+    """The images of a manifest, or some of them, uint8 (N, C, H, W), whether the folder is finished or not.
 
     Raises:
         DataError: images are missing, damaged, or of another size than the manifest says.
     """
-    entries, channels = manifest["images"], manifest["image_channels"]
-    height, width = manifest["image_height"], manifest["image_width"]
-    if manifest["format"] == "npz":
-        if manifest["finished"] or (folder / ARRAYS).exists():
-            images, _ = read_arrays(folder / ARRAYS)
-        else:
-            require_all(folder, manifest)
-            images = to_images(read_parts(folder, (len(entries), height, width, channels)))
+    indices = range(len(manifest.entries)) if indices is None else indices
+    if is_packed(manifest):
+        images = read_arrays(folder / ARRAYS)[0]
+        expected = (len(manifest.entries), *manifest.image_shape)
     else:
         try:
-            paths = [folder / entry["file"] for entry in entries]
-            images = read_images(paths, channels=channels, height=None, width=None).images
+            paths = [folder / manifest.entries[i].file for i in indices]
+            images = read_images(paths, channels=manifest.image_shape[0], height=None, width=None).images
         except BadImagesError as error:
             remedy = "delete them, then run the same cpixelcnn sample command again"
             raise BadImagesError(error.failures, remedy) from None
-    expected = (len(entries), channels, height, width)
-    if height is not None and len(entries) and tuple(images.shape) != expected:
+        expected = (len(indices), *manifest.image_shape)
+    if len(images) + len(indices) and tuple(images.shape) != expected:
         raise DataError(
             f"the images in {folder} are {tuple(images.shape)}, but its manifest says {expected} (N, C, H, W); "
             "make them anew with: cpixelcnn sample --overwrite"
         )
-    return images
+    return images[list(indices)] if is_packed(manifest) else images.view(-1, *manifest.image_shape)
 
 
-def drawn_images(folder: Path, manifest: dict[str, Any]) -> set[int]:
-    """Which images of a manifest the folder holds: writing is atomic, so that a file that is there is whole.
+def is_packed(manifest: Manifest) -> bool:
+    """Whether the images lie in the archive; until a folder is finished, they are PNG files in any format."""
+    return manifest.format == "npz" and manifest.finished
 
-    Raises:
-        DataError: a part of an archive is damaged.
-    """
-    n = len(manifest["images"])
-    if manifest["format"] == "npz":
-        return set(range(n)) if (folder / ARRAYS).exists() else part_indices(folder) & set(range(n))
+
+def drawn_images(folder: Path, manifest: Manifest) -> set[int]:
+    """Which images of a manifest the folder holds: writing is atomic, so that a file that is there is whole."""
+    if is_packed(manifest):
+        return set(range(len(manifest.entries))) if (folder / ARRAYS).exists() else set()
     with os.scandir(folder) as files:
         names = {file.name for file in files if file.is_file()}
-    return {i for i, entry in enumerate(manifest["images"]) if entry["file"] in names}
+    return {i for i, entry in enumerate(manifest.entries) if entry.file in names}
 
 
-def require_all(folder: Path, manifest: dict[str, Any]) -> None:
+def require_all(folder: Path, manifest: Manifest) -> None:
     """Refuse a folder without all of its images.
 
     Raises:
         DataError: says how many there are, and what to do.
     """
-    nr_drawn, n = len(drawn_images(folder, manifest)), len(manifest["images"])
+    nr_drawn, n = len(drawn_images(folder, manifest)), len(manifest.entries)
     if nr_drawn < n:
         raise _unfinished(folder, nr_drawn, n)
 
 
-def _listed_samples(folder: Path, manifest: dict[str, Any]) -> ImageSet:
-    entries = manifest["images"]
-    if not manifest["finished"]:
+def _listed_samples(folder: Path, manifest: Manifest) -> ImageSet:
+    entries = manifest.entries
+    if not manifest.finished:
         raise _unfinished(folder, len(drawn_images(folder, manifest)), len(entries))
-    labels = torch.tensor([entry["label"] for entry in entries], dtype=torch.int64)
-    paths = tuple(folder / entry["file"] for entry in entries) if manifest["format"] == "png" else None
-    classes = tuple(manifest["classes"])
-    return ImageSet(read_listed(folder, manifest), labels, classes, str(folder), "samples", paths)
+    labels = torch.tensor([entry.label for entry in entries], dtype=torch.int64)
+    paths = tuple(folder / entry.file for entry in entries) if manifest.format == "png" else None
+    return ImageSet(read_listed(folder, manifest), labels, manifest.classes, str(folder), "samples", paths)
 
 
 def _is_of_its_folder(path: Path) -> bool:
     """Whether the manifest beside an archive tells of it."""
     with suppress(DataError):  # an archive needs no manifest, and so none that can be read
         manifest = read_manifest(path.parent)
-        return path.name == ARRAYS and manifest is not None and manifest["format"] == "npz"
+        return path.name == ARRAYS and manifest is not None and is_packed(manifest)
     return False
 
 

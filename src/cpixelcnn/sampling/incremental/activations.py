@@ -24,8 +24,8 @@ class PixelRow:
         windows: the two columns that a convolution ending at each column sees, left one first, (N, 2 channels).
     """
 
-    def __init__(self, n: int, width: int, channels: int, memory: BufferPool) -> None:
-        self.buffer = memory.zeros(n, width + 1, channels)
+    def __init__(self, n: int, width: int, channels: int, buffers: BufferPool) -> None:
+        self.buffer = buffers.zeros(n, width + 1, channels)
         self.at = self.buffer[:, 1:].unbind(1)
         strides = (channels, self.buffer.stride(0), 1)
         self.windows = self.buffer.as_strided((width, n, 2 * channels), strides).unbind(0)
@@ -39,8 +39,8 @@ class PixelRow:
 class ActivatedPixelRow(PixelRow):
     """A `PixelRow` of concat_elu(x) = [elu(x), elu(-x)], for x of `nr_filters` channels."""
 
-    def __init__(self, n: int, width: int, nr_filters: int, memory: BufferPool) -> None:
-        super().__init__(n, width, 2 * nr_filters, memory)
+    def __init__(self, n: int, width: int, nr_filters: int, buffers: BufferPool) -> None:
+        super().__init__(n, width, 2 * nr_filters, buffers)
         self._halves = [pixel.chunk(2, dim=1) for pixel in self.at]
 
     def write(self, column: int, x: Tensor) -> None:
@@ -58,8 +58,8 @@ class RowPair:
         buffer: (N, 2, W + 2, channels), the older row first.
     """
 
-    def __init__(self, n: int, width: int, channels: int, memory: BufferPool) -> None:
-        self.buffer = memory.zeros(n, 2, width + 2, channels)
+    def __init__(self, n: int, width: int, channels: int, buffers: BufferPool) -> None:
+        self.buffer = buffers.zeros(n, 2, width + 2, channels)
 
     def push(self, row: Tensor) -> Tensor:
         """Append a row (N, W, channels) and return both as the input of a convolution, (N, channels, 2, W + 2)."""

@@ -14,9 +14,9 @@ from cpixelcnn.sampling.incremental.activations import ActivatedPixelRow, RowPai
 from cpixelcnn.sampling.incremental.buffers import BufferPool
 
 
-def folded(conv: WeightNormConv, memory: BufferPool) -> tuple[Tensor, Tensor]:
+def folded(conv: WeightNormConv, buffers: BufferPool) -> tuple[Tensor, Tensor]:
     """Weight (with the norm multiplied in) and bias of a convolution."""
-    return memory.place(conv.weight()), memory.place(conv.b)
+    return buffers.place(conv.weight()), buffers.place(conv.b)
 
 
 def as_matrix(weight: Tensor) -> Tensor:
@@ -27,11 +27,11 @@ def as_matrix(weight: Tensor) -> Tensor:
 class Modulation:
     """FiLM of one block for the images of a batch: gamma and beta, (N, 1, 2F)."""
 
-    def __init__(self, block: GatedResidualBlock, n: int, memory: BufferPool) -> None:
+    def __init__(self, block: GatedResidualBlock, n: int, buffers: BufferPool) -> None:
         assert block.film is not None
         self.film = block.film
         channels = block.conv_out.b.numel()
-        self.gamma, self.beta = memory.zeros(n, 1, channels), memory.zeros(n, 1, channels)
+        self.gamma, self.beta = buffers.zeros(n, 1, channels), buffers.zeros(n, 1, channels)
 
     def set(self, class_embedding: Tensor) -> None:
         """Compute both for the classes of a batch, embedded: (N, E)."""
@@ -47,18 +47,18 @@ class Modulation:
 class RowBlock:
     """A gated residual block of the *u* stream: a row enters, a row leaves."""
 
-    def __init__(self, block: GatedResidualBlock, n: int, width: int, memory: BufferPool) -> None:
+    def __init__(self, block: GatedResidualBlock, n: int, width: int, buffers: BufferPool) -> None:
         nr_filters = block.conv_in.b.numel()
-        self.weight_in, self.bias_in = folded(block.conv_in, memory)
-        self.weight_out, self.bias_out = folded(block.conv_out, memory)
+        self.weight_in, self.bias_in = folded(block.conv_in, buffers)
+        self.weight_out, self.bias_out = folded(block.conv_out, buffers)
         self.weight_skip: Tensor | None = None
         if block.skip is not None:
-            weight_skip, bias_skip = folded(block.skip, memory)
+            weight_skip, bias_skip = folded(block.skip, buffers)
             self.weight_skip = weight_skip[:, :, 0, 0].T.contiguous()
             self.bias_in = self.bias_in + bias_skip
-        self.modulation = None if block.film is None else Modulation(block, n, memory)
-        self.inputs = RowPair(n, width, 2 * nr_filters, memory)
-        self.hidden = RowPair(n, width, 2 * nr_filters, memory)
+        self.modulation = None if block.film is None else Modulation(block, n, buffers)
+        self.inputs = RowPair(n, width, 2 * nr_filters, buffers)
+        self.hidden = RowPair(n, width, 2 * nr_filters, buffers)
 
     def modulate(self, class_embedding: Tensor) -> None:
         """Set the class modulation for images of these embedded classes (N, E)."""
@@ -82,27 +82,27 @@ class PixelBlock:
     (`begin_row`), what the pixel itself and the one to its left contribute at each pixel.
     """
 
-    def __init__(self, block: GatedResidualBlock, n: int, width: int, memory: BufferPool) -> None:
+    def __init__(self, block: GatedResidualBlock, n: int, width: int, buffers: BufferPool) -> None:
         nr_filters = block.conv_in.b.numel()
-        weight_in, self.bias_in = folded(block.conv_in, memory)
-        weight_out, self.bias_out = folded(block.conv_out, memory)
+        weight_in, self.bias_in = folded(block.conv_in, buffers)
+        weight_out, self.bias_out = folded(block.conv_out, buffers)
         self.above_in, self.above_out = weight_in[:, :, :1].contiguous(), weight_out[:, :, :1].contiguous()
         self.matrix_in, self.unmodulated_out = as_matrix(weight_in), as_matrix(weight_out)
 
         # The second input is concat_elu of [u] or of [u, skip]: [u, -u] or [u, skip, -u, -skip].
         assert block.skip is not None
-        weight_skip, bias_skip = folded(block.skip, memory)
+        weight_skip, bias_skip = folded(block.skip, buffers)
         self.bias_in = self.bias_in + bias_skip
         pieces = torch.split(weight_skip[:, :, 0, 0].T, nr_filters)
         self.matrix_u = torch.cat(pieces[:: len(pieces) // 2])
         self.matrix_skip = torch.cat(pieces[1::2]) if len(pieces) == 4 else None
 
-        self.modulation = None if block.film is None else Modulation(block, n, memory)
+        self.modulation = None if block.film is None else Modulation(block, n, buffers)
         self.matrix_out = self.unmodulated_out.clone()
         self.gamma: Tensor | None = None
-        self.inputs = ActivatedPixelRow(n, width, nr_filters, memory)
-        self.hidden = ActivatedPixelRow(n, width, nr_filters, memory)
-        self.h, self.product = memory.zeros(n, nr_filters), memory.zeros(n, 2 * nr_filters)
+        self.inputs = ActivatedPixelRow(n, width, nr_filters, buffers)
+        self.hidden = ActivatedPixelRow(n, width, nr_filters, buffers)
+        self.h, self.product = buffers.zeros(n, nr_filters), buffers.zeros(n, 2 * nr_filters)
         self.rest_in: tuple[Tensor, ...] = ()
         self.rest_out: tuple[Tensor, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The memory of the incremental sampler: allocated once, zero at the start of every batch."""
+"""The buffers of the incremental sampler: allocated once, zero at the start of every batch."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from torch import Tensor
 
 
 class BufferPool:
-    """Hands out tensors of zeros on one device and in one precision, and can empty them all at once."""
+    """Hands out tensors of zeros on one device and in one precision, and can empty them all at once.
+
+    Attributes:
+        tensors: what was handed out.
+    """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
-        self._tensors: list[Tensor] = []
+        self.tensors: list[Tensor] = []
 
     def zeros(self, *size: int) -> Tensor:
         """A tensor of zeros that `reset` will empty again."""
         tensor = torch.zeros(size, device=self.device, dtype=self.dtype)
-        self._tensors.append(tensor)
+        self.tensors.append(tensor)
         return tensor
 
     def place(self, weight: Tensor) -> Tensor:
-        """A copy of a weight on the device and in the precision of this memory; never emptied."""
+        """A copy of a weight on the device and in the precision of the buffers; never emptied."""
         return weight.detach().to(self.device, self.dtype, copy=True)
 
     def reset(self) -> None:
         """Fill every tensor that was handed out with zeros."""
-        for tensor in self._tensors:
+        for tensor in self.tensors:
             tensor.zero_()
-
-    @property
-    def nr_bytes(self) -> int:
-        """Size of all that was handed out."""
-        return sum(tensor.nbytes for tensor in self._tensors)

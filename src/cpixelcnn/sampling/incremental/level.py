@@ -26,23 +26,23 @@ class Level:
     stream needs the image's own columns alone.
     """
 
-    def __init__(self, model: PixelCNN, depth: int, n: int, width: int, memory: BufferPool) -> None:
+    def __init__(self, model: PixelCNN, depth: int, n: int, width: int, buffers: BufferPool) -> None:
         self.width = -(-width // 2**depth)
         padded_width = (width + -width % 4) >> depth
         up = list(cast("Iterator[StreamPair]", model.up_levels[depth]))
         down = list(cast("Iterator[StreamPair]", model.down_levels[NR_LEVELS - 1 - depth]))
-        self.u_up = [RowBlock(pair.u, n, padded_width, memory) for pair in up]
-        self.u_down = [RowBlock(pair.u, n, padded_width, memory) for pair in down]
-        self.ul_up = [PixelBlock(pair.ul, n, self.width, memory) for pair in up]
-        self.ul_down = [PixelBlock(pair.ul, n, self.width, memory) for pair in down]
+        self.u_up = [RowBlock(pair.u, n, padded_width, buffers) for pair in up]
+        self.u_down = [RowBlock(pair.u, n, padded_width, buffers) for pair in down]
+        self.ul_up = [PixelBlock(pair.ul, n, self.width, buffers) for pair in up]
+        self.ul_down = [PixelBlock(pair.ul, n, self.width, buffers) for pair in down]
         self.smaller: Level | None = None
         if depth + 1 < NR_LEVELS:
-            self.smaller = Level(model, depth + 1, n, width, memory)
+            self.smaller = Level(model, depth + 1, n, width, buffers)
             up_to, down_from = depth, NR_LEVELS - 2 - depth
-            self.u_halve = DownsampleRow(_conv(model.u_halve, up_to), n, padded_width, memory)
-            self.ul_halve = DownsamplePixel(_conv(model.ul_halve, up_to), n, self.width, memory)
-            self.u_double = UpsampleRow(_conv(model.u_double, down_from), n, padded_width, memory)
-            self.ul_double = UpsamplePixel(_conv(model.ul_double, down_from), n, self.width, memory)
+            self.u_halve = DownsampleRow(_conv(model.u_halve, up_to), n, padded_width, buffers)
+            self.ul_halve = DownsamplePixel(_conv(model.ul_halve, up_to), n, self.width, buffers)
+            self.u_double = UpsampleRow(_conv(model.u_double, down_from), n, padded_width, buffers)
+            self.ul_double = UpsamplePixel(_conv(model.ul_double, down_from), n, self.width, buffers)
 
     def modulate(self, class_embedding: Tensor, *, one_class: bool) -> None:
         """Set the class modulation of every block, here and below, for images of these embedded classes (N, E)."""

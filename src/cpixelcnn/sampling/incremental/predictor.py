@@ -3,7 +3,7 @@
 Ancestral sampling visits the pixels in raster order. When pixel (i, j) is due, every activation above and to the left
 of it is known, and none of them will ever change. So the *u* stream, which sees the rows above, is computed a whole
 row at a time; the *ul* stream a pixel at a time, from what is cached; the smaller levels when a row and column of
-theirs begins. All pixels together cost the arithmetic of about one forward pass of the network.
+theirs begins. All pixels together cost the arithmetic of one forward pass of the network, and 1.5 to 4 times its time.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ class IncrementalPredictor:
         config = model.config
         self.model, self.n = model, n
         self.height, self.width, self.channels = config.image_height, config.image_width, config.image_channels
-        self.memory = memory = BufferPool(model.device, dtype)
-        self.u_weight, self.u_bias = folded(model.u_in, memory)
-        self.above_weight, above_bias = folded(model.ul_in_above, memory)
-        left_weight, self.left_bias = folded(model.ul_in_left, memory)
+        self.buffers = buffers = BufferPool(model.device, dtype)
+        self.u_weight, self.u_bias = folded(model.u_in, buffers)
+        self.above_weight, above_bias = folded(model.ul_in_above, buffers)
+        left_weight, self.left_bias = folded(model.ul_in_left, buffers)
         self.above_bias = above_bias
         self.left_above, self.left_matrix = left_weight[:, :, :1].contiguous(), as_matrix(left_weight)
-        self.level = Level(model, 0, n, self.width, memory)
-        out_weight, self.out_bias = folded(model.out, memory)
+        self.level = Level(model, 0, n, self.width, buffers)
+        out_weight, self.out_bias = folded(model.out, buffers)
         self.out_matrix = out_weight[:, :, 0, 0].T.contiguous()
 
         # The network's input (image and channel of ones) in rows i - 2, i - 1 and i, between columns of padding.
         padded_width = self.width + -self.width % 4
-        self.x = memory.zeros(n, 3, padded_width + 2, self.channels + 1)
+        self.x = buffers.zeros(n, 3, padded_width + 2, self.channels + 1)
         self.pixels = self.x[:, 2, 1:-1].unbind(1)
-        self.fusion = memory.zeros(n, self.height, self.width, self.channels)
-        self.fusion_row = memory.zeros(n, self.width, self.channels)
-        self.not_first_row = memory.zeros(1)
+        self.fusion = buffers.zeros(n, self.height, self.width, self.channels)
+        self.fusion_row = buffers.zeros(n, self.width, self.channels)
+        self.not_first_row = buffers.zeros(1)
         self.one_class = True
         self.ul_rest: tuple[Tensor, ...] = ()
         self.row = 0
@@ -66,7 +66,7 @@ class IncrementalPredictor:
 
     def begin(self, labels: Tensor | None) -> None:
         """Forget everything and prepare for images of these classes, (n,) int64; None for an unconditional model."""
-        self.memory.reset()
+        self.buffers.reset()
         if labels is None:
             return
         self.one_class = bool((labels == labels[0]).all())

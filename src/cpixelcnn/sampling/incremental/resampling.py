@@ -14,9 +14,9 @@ from cpixelcnn.sampling.incremental.buffers import BufferPool
 class DownsampleRow:
     """Halves the *u* stream: every second row, (N, W, F) -> (N, W / 2, F)."""
 
-    def __init__(self, conv: WeightNormConv, n: int, width: int, memory: BufferPool) -> None:
-        self.weight, self.bias = folded(conv, memory)
-        self.rows = RowPair(n, width, self.weight.shape[1], memory)
+    def __init__(self, conv: WeightNormConv, n: int, width: int, buffers: BufferPool) -> None:
+        self.weight, self.bias = folded(conv, buffers)
+        self.rows = RowPair(n, width, self.weight.shape[1], buffers)
 
     def push(self, u: Tensor) -> Tensor:
         return self.rows.push(u)
@@ -28,10 +28,10 @@ class DownsampleRow:
 class DownsamplePixel:
     """Halves the *ul* stream: a pixel from its own column 2j', the one before it, and the row above."""
 
-    def __init__(self, conv: WeightNormConv, n: int, width: int, memory: BufferPool) -> None:
-        weight, self.bias = folded(conv, memory)
+    def __init__(self, conv: WeightNormConv, n: int, width: int, buffers: BufferPool) -> None:
+        weight, self.bias = folded(conv, buffers)
         self.above, self.matrix = weight[:, :, :1].contiguous(), as_matrix(weight)
-        self.row = PixelRow(n, width, weight.shape[1], memory)
+        self.row = PixelRow(n, width, weight.shape[1], buffers)
         self.rest: tuple[Tensor, ...] = ()
 
     def begin_row(self) -> None:
@@ -48,9 +48,9 @@ class DownsamplePixel:
 class UpsampleRow:
     """Doubles the *u* stream: one row of the smaller level makes two, (N, W / 2, F) -> (N, 2, W, F)."""
 
-    def __init__(self, conv: WeightNormConv, n: int, width: int, memory: BufferPool) -> None:
-        self.conv, (self.weight, self.bias) = conv, folded(conv, memory)
-        self.rows = memory.zeros(n, 2, width, self.weight.shape[1])
+    def __init__(self, conv: WeightNormConv, n: int, width: int, buffers: BufferPool) -> None:
+        self.conv, (self.weight, self.bias) = conv, folded(conv, buffers)
+        self.rows = buffers.zeros(n, 2, width, self.weight.shape[1])
 
     def set(self, u: Tensor) -> None:
         doubled = self.conv.convolve(u[:, None].permute(0, 3, 1, 2), self.weight, self.bias)
@@ -64,13 +64,13 @@ class UpsampleRow:
 class UpsamplePixel:
     """Doubles the *ul* stream: one pixel of the smaller level makes 2 x 2, two of which wait for the next row."""
 
-    def __init__(self, conv: WeightNormConv, n: int, width: int, memory: BufferPool) -> None:
-        weight, bias = folded(conv, memory)
+    def __init__(self, conv: WeightNormConv, n: int, width: int, buffers: BufferPool) -> None:
+        weight, bias = folded(conv, buffers)
         nr_filters = weight.shape[1]
         self.matrix = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)  # F -> 2 rows, 2 columns, F
         self.bias = bias.repeat(4)
         half = -(-width // 2)
-        self.doubled = memory.zeros(half, n, 4 * nr_filters)
+        self.doubled = buffers.zeros(half, n, 4 * nr_filters)
         self.places = self.doubled.unbind(0)
         self.pixels = [torch.split(place, nr_filters, dim=1) for place in self.places]
 
