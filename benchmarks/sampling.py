@@ -96,13 +96,13 @@ def measure_incremental(task: Task) -> float:
 @torch.inference_mode()
 def measure_naive(task: Task) -> float:
     model = make_model(task)
-    predictor, rule = NaivePredictor(model, task.batch_size), MixtureSampler(3, Temperature())
+    predictor, pixel_sampler = NaivePredictor(model, task.batch_size), MixtureSampler(3, Temperature())
     predictor.begin((torch.arange(task.batch_size) % 4).to(task.device))
     predictor.load_row(SIZE // 2)
     noise = torch.rand(task.batch_size, 4, device=task.device)
 
     def step() -> None:
-        predictor.place(7, scale_pixels(rule.choose([predictor.parameters(7)], noise)))
+        predictor.place(7, scale_pixels(pixel_sampler.choose([predictor.parameters(7)], noise)))
 
     return seconds_of(step, NAIVE_STEPS, task.device) * PIXELS
 

@@ -31,7 +31,7 @@ def test_the_document_and_the_folder(
     document = outcome.document
     assert {"out", "n_images", "labels", "seconds"} <= set(document)
     assert (document["out"], document["n_images"]) == (str(out), 8)
-    assert document["labels"] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert document["labels"] == [0, 1, 2, 3, 0, 1, 2, 3]
     assert document["seconds"] > 0
 
     manifest = json.loads((out / "manifest.json").read_text())
@@ -46,11 +46,11 @@ def test_the_document_and_the_folder(
         "grid.png",
         *(entry["file"] for entry in manifest["images"]),
     }
-    assert {"hamburger-00000.png", "panda-00002.png", "pizza-00007.png"} <= {path.name for path in out.iterdir()}
+    assert {"hamburger-00000.png", "panda-00005.png", "pizza-00007.png"} <= {path.name for path in out.iterdir()}
     with Image.open(out / "hamburger-00000.png") as image:
         assert (image.size, image.mode) == ((8, 8), "RGB")
     with Image.open(out / "grid.png") as grid:
-        assert grid.width < grid.height  # two columns, four rows
+        assert 400 < grid.width < grid.height  # captions and two columns, four rows
 
     images, data = read_samples(out)
     again = sample(load(run), document["labels"], seeds=document["seeds"])
@@ -92,20 +92,63 @@ def test_samples_are_replaced_only_if_asked(cli: Cli, run: Path, tree: Tree) -> 
     assert sorted(tree(Path("out"))) == ["grid.png", "koala-00000.png", "manifest.json", "mine.txt"]
 
 
-def test_pictures_that_are_not_samples_are_not_overwritten(cli: Cli, run: Path) -> None:
-    """A folder of somebody's own pictures, one of which happens to be called grid.png."""
-    Path("out").mkdir()
-    Path("out/grid.png").write_bytes(b"somebody's own picture")
-    outcome = cli("sample", "--model", run, "-c", "koala", "-k", 1)
-    assert Path("out/grid.png").read_bytes() == b"somebody's own picture", outcome
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_folder_of_somebodys_own_images_is_left_alone(cli: Cli, run: Path, tree: Tree, more: list[str]) -> None:
+    """Samples among them would count as their images."""
+    Path("my-images").mkdir()
+    Path("my-images/holiday.jpg").write_bytes(b"somebody's own picture")
+    outcome = cli("sample", "--model", run, "-c", "koala", "-k", 1, "-o", "my-images", *more)
+    assert outcome.code == 2
+    assert "my-images holds holiday.jpg, and no samples; choose another --out" in outcome.err
+    assert list(tree(Path("my-images"))) == ["holiday.jpg"]
 
 
-@pytest.mark.parametrize("name", ["²", "4", "-1", "Panda", "sushi"])
-def test_unknown_classes_are_listed(cli: Cli, run: Path, name: str) -> None:
+@pytest.mark.parametrize("format", ["png", "npz"])
+def test_more_are_added_to_a_folder(cli: Cli, run: Path, tree: Tree, format: str) -> None:
+    arguments = ["sample", "--model", run, "--format", format, "--json", "-k"]
+    assert cli(*arguments, 3, "-o", "whole").code == 0
+    assert cli(*arguments, 1).document["n_drawn"] == 4
+    outcome = cli(*arguments, 3)
+    assert (outcome.document["n_images"], outcome.document["n_drawn"]) == (12, 8)
+    assert tree(Path("out")) == tree(Path("whole"))
+    outcome = cli(*arguments, 4, "-s", 1)
+    assert outcome.code == 2
+    assert "holds other samples (they differ in images)" in outcome.err
+    assert tree(Path("out")) == tree(Path("whole"))
+
+
+def test_a_strip_of_an_image_while_it_is_drawn(cli: Cli, run: Path) -> None:
+    outcome = cli("sample", "--model", run, "-k", 1, "--strip")
+    assert outcome.code == 0, outcome.err
+    assert "out/strip.png" in outcome.out
+    with Image.open("out/strip.png") as strip, Image.open("out/grid.png") as grid:
+        assert strip.width > grid.width
+    assert len(read_samples(Path("out"))[0]) == 4
+    assert cli("sample", "--model", run, "-k", 1, "--json").document["n_drawn"] == 0
+
+
+def test_classes_in_any_case_and_a_suggestion(cli: Cli, run: Path) -> None:
+    outcome = cli("sample", "--model", run, "-k", 1, "-c", "Panda,KOALA", "--json")
+    assert outcome.document["classes"] == ["panda", "koala"]
+    outcome = cli("sample", "--model", run, "-c", "koalla")
+    assert outcome.code == 2
+    assert "did you mean 'koala'?" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("²", "its classes are: hamburger, panda, koala, pizza"),
+        ("4", "has 4 classes, counted from 0"),
+        ("-1", "hamburger, panda, koala, pizza"),
+        ("sushi", "hamburger, panda, koala, pizza"),
+    ],
+)
+def test_unknown_classes(cli: Cli, run: Path, name: str, listed: str) -> None:
     outcome = cli("sample", "--model", run, "--class", name)
     assert outcome.code == 2
     assert name in outcome.err
-    assert "hamburger, panda, koala, pizza" in outcome.err
+    assert listed in outcome.err
     assert not Path("out").exists()
 
 
@@ -182,7 +225,7 @@ def test_completion_keeps_the_rows_above(cli: Cli, run: Path) -> None:
     image = "given/panda-00001.png"
     outcome = cli("sample", "--model", run, "--complete", image, "-c", "0,1", "-k", 3, "--from-row", 5, "--json")
     assert outcome.code == 0, outcome.err
-    assert outcome.document["labels"] == [0, 0, 0, 1, 1, 1]
+    assert outcome.document["labels"] == [0, 1, 0, 1, 0, 1]
     completed = read_samples(Path("out"))[0].images
     with Image.open(image) as opened:
         original = np.asarray(opened).transpose(2, 0, 1)

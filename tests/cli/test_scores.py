@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from cpixelcnn.config import DataConfig
+from cpixelcnn.config import DataConfig, ModelConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
 from cpixelcnn.runs.load import load
 from cpixelcnn.runs.weights import load_weights, save_weights
-from cpixelcnn.sampling.folder.store import SampleRequest, SampleStore
+from cpixelcnn.sampling.folder.manifest import Origin
+from cpixelcnn.sampling.folder.store import SampleStore
+from cpixelcnn.sampling.plan import plan_samples
 
 Cli = Callable[..., Any]
 
@@ -70,17 +72,23 @@ def some() -> ImageSet:
 def store_samples(folder: Path, images: ImageSet, **changes: Any) -> Path:
     """A folder of samples as the command would write it, of these images instead of the model's."""
     values: dict[str, Any] = {
-        "model": "m",
-        "model_sha256": "0",
         "classes": images.classes,
-        "data": DataConfig(image_size=8),
-        "image_shape": tuple(images.images.shape[1:]),
-        "settings": {},
-        "format": "png",
         "labels": tuple(images.labels.tolist()),
-        "seeds": tuple(range(len(images))),
-    }
-    store = SampleStore.open(folder, SampleRequest(**(values | changes)))
+        "data": DataConfig(image_size=8),
+        "format": "png",
+    } | changes
+    channels, height, width = images.images.shape[1:]
+    fusion = "vector" if -1 not in values["labels"] else "none"
+    config = ModelConfig(
+        classes=values["classes"],
+        image_channels=channels,
+        image_height=height,
+        image_width=width,
+        early_fusion=fusion,
+        film="none",
+    )
+    plan = plan_samples(config, values["labels"])
+    store = SampleStore.open(folder, plan, Origin("m", "0", values["data"]), format=values["format"])
     store.write(range(len(images)), images.images)
     store.finish()
     return folder

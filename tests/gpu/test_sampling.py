@@ -18,7 +18,7 @@ from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.sampling.ancestral import AncestralSampler
 from cpixelcnn.sampling.incremental.predictor import IncrementalPredictor
 from cpixelcnn.sampling.options import SamplingOptions
-from cpixelcnn.sampling.sample import _make_raster, draw_noise, sample
+from cpixelcnn.sampling.sample import draw_noise, make_sampler, sample
 
 RELATIVE_ERROR = 1e-4
 N = 4
@@ -55,7 +55,7 @@ HOW: dict[str, dict[str, Any]] = {
     "bfloat16": {"precision": "bfloat16"},
     "temperature": {"mixture_temperature": 0.5, "scale_temperature": 0.7},
     "guidance": {"guidance": 1.5},
-    "guidance by a marginal model": {"guidance": 1.5},
+    "guidance by a second model": {"guidance": 1.5},
 }
 
 
@@ -78,7 +78,7 @@ def labels_of(model: PixelCNN, classes: list[int]) -> Tensor | None:
 
 
 def assert_same_but_for_rounding(images: Tensor, others: Tensor) -> None:
-    """At the first pixel (in raster order) in which an image differs, by one step; and at most one image differs."""
+    """At the first pixel (in sampler order) in which an image differs, by one step; and at most one image differs."""
     different = 0
     for image, other in zip(images.int(), others.int(), strict=True):
         steps = (image - other).abs().amax(dim=0).flatten()
@@ -132,11 +132,11 @@ def test_images_are_those_of_the_cpu(network: dict[str, Any], make: Callable[...
 # --- Recorded rows --------------------------------------------------------------------------------------------------
 
 
-def rasters(
-    model: PixelCNN, marginal: PixelCNN | None, how: dict[str, Any]
+def samplers(
+    model: PixelCNN, unconditional: PixelCNN | None, how: dict[str, Any]
 ) -> tuple[AncestralSampler, AncestralSampler]:
     """Two that make the same images; the first may record its rows, the second does not."""
-    recorded, plain = (_make_raster(model, marginal, SamplingOptions(**how), N) for _ in range(2))
+    recorded, plain = (make_sampler(model, unconditional, SamplingOptions(**how), N) for _ in range(2))
     assert (recorded.graphs is not None) == (model.device.type == "cuda")
     plain.graphs = None
     return recorded, plain
@@ -149,11 +149,11 @@ def test_recorded_rows_make_the_same_images(
     make: Callable[..., PixelCNN],
     make_images: Callable[..., Tensor],
 ) -> None:
-    """Batches of one class and of several, new and completed, through one and the same raster."""
+    """Batches of one class and of several, new and completed, through one and the same sampler."""
     model = make()
-    with_marginal_model = "marginal" in request.node.callspec.id
-    marginal = make(seed=1, early_fusion="none", film="none") if with_marginal_model else None
-    recorded, plain = rasters(model, marginal, how)
+    with_second_model = "second" in request.node.callspec.id
+    unconditional = make(seed=1, early_fusion="none", film="none") if with_second_model else None
+    recorded, plain = samplers(model, unconditional, how)
     given = make_images(model, N)
     order = [(ONE, 0), (MIXED, 0), (ONE, 5), (MIXED, 3), (ONE, 0), (MIXED, 5), (MIXED, 0)]
     for batch, (classes, from_row) in enumerate(order):
@@ -167,7 +167,7 @@ def test_recorded_rows_make_the_same_images(
 @each_network
 def test_recorded_rows_of_every_network(network: dict[str, Any], make: Callable[..., PixelCNN]) -> None:
     model = make(**network)
-    recorded, plain = rasters(model, None, {})
+    recorded, plain = samplers(model, None, {})
     for batch, classes in enumerate([MIXED, ONE, MIXED]):
         labels, noise = labels_of(model, classes), noise_of(model, batch)
         assert torch.equal(recorded.draw(labels, noise), plain.draw(labels, noise))
@@ -176,17 +176,17 @@ def test_recorded_rows_of_every_network(network: dict[str, Any], make: Callable[
 def test_first_batch_may_be_a_completion(make: Callable[..., PixelCNN], make_images: Callable[..., Tensor]) -> None:
     """The rows that are recorded first are then those that are kept, by other operations where there is guidance."""
     model = make()
-    recorded, plain = rasters(model, None, {"guidance": 1.0})
+    recorded, plain = samplers(model, None, {"guidance": 1.0})
     given, labels, noise = make_images(model, N), labels_of(model, MIXED), noise_of(model, 0)
     for from_row in (HEIGHT, 5, 0):
         images = recorded.draw(labels, noise, given, from_row)
         assert torch.equal(images, plain.draw(labels, noise, given, from_row))
 
 
-def test_two_rasters_side_by_side(make: Callable[..., PixelCNN]) -> None:
+def test_two_samplers_side_by_side(make: Callable[..., PixelCNN]) -> None:
     """Neither writes to the other's memory, whichever records first, and one outlives the other."""
     models = [make(), make(seed=5, film="none")]
-    first, second = (rasters(model, None, {}) for model in models)
+    first, second = (samplers(model, None, {}) for model in models)
     labels, noise = labels_of(models[0], MIXED), noise_of(models[0], 0)
     expected = [plain.draw(labels, noise) for _, plain in (first, second)]
     for _ in range(2):
@@ -210,10 +210,10 @@ def test_completing_a_sample_gives_it_back(make: Callable[..., PixelCNN]) -> Non
 def test_memory_does_not_grow_with_the_batches(make_model: Callable[..., PixelCNN]) -> None:
     """Every kind of row has been recorded after two batches; from then on nothing is allocated that stays."""
     model = make_model(image_height=HEIGHT, image_width=WIDTH).cuda()
-    raster, _ = rasters(model, None, {})
+    sampler, _ = samplers(model, None, {})
     allocated = []
     for batch, classes in enumerate([MIXED, ONE, MIXED, ONE, MIXED]):
-        raster.draw(labels_of(model, classes), noise_of(model, batch))
+        sampler.draw(labels_of(model, classes), noise_of(model, batch))
         torch.cuda.synchronize()
         allocated.append(torch.cuda.memory_allocated())
     assert allocated[1] == allocated[2] == allocated[3] == allocated[4]

@@ -7,6 +7,8 @@ differs between rows or batches must have been written into memory that the reco
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -20,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.sampling.ancestral import AncestralSampler
 from cpixelcnn.sampling.options import SamplingOptions
-from cpixelcnn.sampling.sample import _make_raster, draw_noise
+from cpixelcnn.sampling.sample import draw_noise, make_sampler
 
 LEAVES_THE_DEVICE = ("_local_scalar_dense", "nonzero", "is_nonzero", "_to_cpu", "item", "equal")
 
@@ -75,7 +77,7 @@ class NoStream:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Callable[[AncestralSampler], dict[tuple[int, ...], Recording]]:
-    """`recorded(raster)` makes it record its rows from now on, and returns the recordings."""
+    """`recorded(sampler)` makes it record its rows from now on, and returns the recordings."""
 
     @contextmanager
     def record(
@@ -90,9 +92,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Callable[[AncestralSampler], di
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
 
-    def start(raster: AncestralSampler) -> Any:
-        raster.graphs, raster.stream = {}, NoStream()  # type: ignore[assignment]
-        return raster.graphs
+    def start(sampler: AncestralSampler) -> Any:
+        sampler.graphs, sampler.stream = {}, NoStream()  # type: ignore[assignment]
+        return sampler.graphs
 
     return start
 
@@ -109,7 +111,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "unconditional": ({"early_fusion": "none", "film": "none"}, {}),
     "temperature": ({}, {"mixture_temperature": 0.5, "scale_temperature": 0.7}),
     "guided": ({"film": "mlp"}, {"guidance": 1.5}),
-    "guided by a marginal model": ({}, {"guidance": 1.5}),
+    "guided by a second model": ({}, {"guidance": 1.5}),
 }
 
 
@@ -124,11 +126,11 @@ def test_recorded_rows_make_the_same_images(
 ) -> None:
     """Batches of one class and of several, new and completed: bit for bit what the same rows make unrecorded."""
     model = make_model(image_height=6, image_width=3, **network)
-    marginal = None
-    if "marginal" in request.node.callspec.id:
-        marginal = make_model(seed=1, image_height=6, image_width=3, early_fusion="none", film="none")
+    unconditional = None
+    if "second" in request.node.callspec.id:
+        unconditional = make_model(seed=1, image_height=6, image_width=3, early_fusion="none", film="none")
     options = SamplingOptions(**how)
-    plain, replayed = (_make_raster(model, marginal, options, 2) for _ in range(2))
+    plain, replayed = (make_sampler(model, unconditional, options, 2) for _ in range(2))
     recordings = recorded(replayed)
     given = make_images(model, 2)
     batches = [([1, 1], 0), ([2, 1], 0), ([2, 2], 5), ([0, 1], 2), ([0, 0], 0), ([0, 2], 5)]
@@ -147,11 +149,11 @@ def test_rows_do_not_read_what_other_recordings_made(
 ) -> None:
     """Graphs share a pool: what one leaves there, another overwrites."""
     model = make_model(image_height=9, image_width=3)
-    raster = _make_raster(model, None, SamplingOptions(guidance=1.0), 2)
-    recordings = recorded(raster)
+    sampler = make_sampler(model, None, SamplingOptions(guidance=1.0), 2)
+    recordings = recorded(sampler)
     for labels in ([1, 1], [0, 2]):
         for from_row in (0, 5):
-            raster.draw(
+            sampler.draw(
                 torch.tensor(labels), noise_of(model, 2, 0), torch.zeros(2, 3, 9, 3, dtype=torch.uint8), from_row
             )
     assert len(recordings) == 8, "guidance predicts every class in every batch: no variant of one class"
@@ -160,34 +162,93 @@ def test_rows_do_not_read_what_other_recordings_made(
             assert key == other_key or not recording.read & other.made
 
 
-def test_a_failed_recording_is_not_kept(
-    make_model: Callable[..., PixelCNN], recorded: Callable[[AncestralSampler], dict[tuple[int, ...], Recording]]
+def fails_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recording fails from its `count`-th row on, as CUDA does when something in it cannot be recorded."""
+    record, left = torch.cuda.graph, iter(range(count))
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        if next(left, None) is None:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors ...")
+        return record(*arguments, **options)
+
+    monkeypatch.setattr(torch.cuda, "graph", failing)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
+def test_where_recording_fails_rows_are_drawn_unrecorded(
+    count: int,
+    make_model: Callable[..., PixelCNN],
+    make_images: Callable[..., Tensor],
+    recorded: Callable[[AncestralSampler], dict[tuple[int, ...], Recording]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Say, out of memory, and another attempt after it."""
-    model = make_model()
-    raster = _make_raster(model, None, SamplingOptions(), 2)
+    """One warning, whether the first row fails or a kind of row that comes later, and the right images."""
+    model = make_model(image_height=7)
+    given = make_images(model, 2)
+    plain, replayed = (make_sampler(model, None, SamplingOptions(), 2) for _ in range(2))
+    recorded(replayed)
+    fails_after(count, monkeypatch)
+    expected, images = [], []
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for batch, labels in enumerate((torch.tensor([0, 1]), torch.tensor([2, 2]))):
+            noise = noise_of(model, 2, batch)
+            expected.append(plain.draw(labels, noise, given, 3))
+            images.append(replayed.draw(labels, noise, given, 3))
+    assert torch.equal(torch.stack(images), torch.stack(expected))
+    assert re.search(r"without CUDA graphs.*\(CUDA error: operation not permitted[^\n]*\)$", str(seen[0].message))
+    assert len(seen) == 1
+    assert replayed.graphs is None
+
+
+def test_where_replayed_rows_differ_rows_are_drawn_unrecorded(
+    make_model: Callable[..., PixelCNN],
+    recorded: Callable[[AncestralSampler], dict[tuple[int, ...], Recording]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model(image_height=7)
+    plain, replayed = (make_sampler(model, None, SamplingOptions(), 2) for _ in range(2))
+    recorded(replayed)
+    replay = Recording.replay
+
+    def wrong(self: Recording) -> None:
+        replay(self)
+        replayed.value_row += 1
+
+    monkeypatch.setattr(Recording, "replay", wrong)
     labels, noise = torch.tensor([0, 1]), noise_of(model, 2, 0)
-    expected = raster.draw(labels, noise)
-    recordings = recorded(raster)
-    raster._warm_up = lambda labels: None  # type: ignore[method-assign]
+    expected = plain.draw(labels, noise)
+    with pytest.warns(RuntimeWarning, match="replayed rows differ from the same rows unrecorded"):
+        assert torch.equal(replayed.draw(labels, noise), expected)
+    assert replayed.graphs is None
 
-    choose = raster.rule.choose
 
-    def fail(*arguments: Any) -> Tensor:
-        raise MemoryError
+def test_out_of_memory_is_not_taken_for_a_failed_recording(
+    make_model: Callable[..., PixelCNN],
+    recorded: Callable[[AncestralSampler], dict[tuple[int, ...], Recording]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model()
+    sampler = make_sampler(model, None, SamplingOptions(), 2)
+    recordings = recorded(sampler)
+    labels, noise = torch.tensor([0, 1]), noise_of(model, 2, 0)
 
-    raster.rule.choose = fail  # type: ignore[method-assign]
-    with pytest.raises(MemoryError):
-        raster.draw(labels, noise)
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "graph", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            sampler.draw(labels, noise)
     assert recordings == {}
-    raster.rule.choose = choose  # type: ignore[method-assign]
-    assert torch.equal(raster.draw(labels, noise), expected)
+    expected = make_sampler(model, None, SamplingOptions(), 2).draw(labels, noise)
+    assert torch.equal(sampler.draw(labels, noise), expected)
 
 
 def test_rows_are_reported_one_after_another(make_model: Callable[..., PixelCNN]) -> None:
     model = make_model(image_height=6)
     rows: list[int] = []
-    _make_raster(model, None, SamplingOptions(), 2).draw(
+    make_sampler(model, None, SamplingOptions(), 2).draw(
         torch.tensor([0, 1]), noise_of(model, 2, 0), row_done=rows.append
     )
     assert rows == [0, 1, 2, 3, 4, 5]

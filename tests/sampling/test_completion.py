@@ -171,28 +171,38 @@ def image_set(labels: Sequence[int]) -> ImageSet:
 
 
 def test_images_are_completed_in_the_class_that_they_have_or_else_in_all() -> None:
-    planned = plan_completions(image_set([2, -1]), CONFIG, asked=None, per_class=2, from_row=None)
-    assert planned.labels.tolist() == [2, 2, 0, 0, 1, 1, 2, 2]
-    assert planned.images[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
-    assert planned.names == ("0.png",) * 2 + ("1.png",) * 6
-    assert (planned.from_row, planned.per_line) == (2, 2)
+    """One completion of everything first, then the second of everything."""
+    plan = plan_completions(image_set([2, -1]), CONFIG, per_class=2)
+    assert plan.labels == (2, 0, 1, 2) * 2
+    assert plan.given is not None
+    assert plan.given[:, 0, 0, 0].tolist() == [0, 1, 1, 1] * 2
+    assert plan.given_names == ("0.png", "1.png", "1.png", "1.png") * 2
+    assert plan.from_row == 2
 
 
 def test_images_are_completed_in_the_classes_asked_for() -> None:
-    planned = plan_completions(image_set([2, -1]), CONFIG, asked=[0, 1], per_class=1, from_row=3)
-    assert planned.labels.tolist() == [0, 1, 0, 1]
-    assert planned.images[:, 0, 0, 0].tolist() == [0, 0, 1, 1]
-    assert planned.from_row == 3
+    plan = plan_completions(image_set([2, -1]), CONFIG, classes=[0, 1], from_row=3)
+    assert plan.labels == (0, 1, 0, 1)
+    assert plan.given is not None
+    assert plan.given[:, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    assert plan.from_row == 3
+
+
+def test_more_completions_begin_with_the_fewer() -> None:
+    fewer, more = (plan_completions(image_set([2, -1]), CONFIG, per_class=k, seed=7) for k in (1, 3))
+    assert more.labels[: len(fewer)] == fewer.labels
+    assert more.seeds[: len(fewer)] == fewer.seeds
 
 
 def test_an_unconditional_model_knows_no_classes() -> None:
     config = ModelConfig(early_fusion="none", film="none", image_height=4, image_width=4)
-    planned = plan_completions(image_set([2, -1]), config, asked=None, per_class=3, from_row=None)
-    assert planned.labels.tolist() == [-1] * 6
-    assert planned.images[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 1, 1]
+    plan = plan_completions(image_set([2, -1]), config, per_class=3)
+    assert plan.labels == (-1,) * 6
+    assert plan.given is not None
+    assert plan.given[:, 0, 0, 0].tolist() == [0, 1] * 3
 
 
 @pytest.mark.parametrize("from_row", [4, 5])
 def test_nothing_to_draw(from_row: int) -> None:
-    with pytest.raises(ConfigError, match=f"--from-row {from_row} leaves nothing to draw.*4 rows"):
-        plan_completions(image_set([0]), CONFIG, asked=None, per_class=1, from_row=from_row)
+    with pytest.raises(ConfigError, match=f"from_row {from_row} leaves nothing to draw.*4 rows"):
+        plan_completions(image_set([0]), CONFIG, from_row=from_row)

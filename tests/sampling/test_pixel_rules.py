@@ -75,7 +75,7 @@ def class_parameters(model: PixelCNN, image: Tensor) -> Tensor:
 
 
 def guided_by_definition(
-    model: PixelCNN, marginal: PixelCNN | None, image: Tensor, label: int, weight: float, at: tuple[int, int]
+    model: PixelCNN, unconditional: PixelCNN | None, image: Tensor, label: int, weight: float, at: tuple[int, int]
 ) -> Tensor:
     """q(v), (256,) float64, of the value of a (column, channel), given all before it of an image (C, 1, WIDTH)."""
     config = model.config
@@ -91,10 +91,10 @@ def guided_by_definition(
             if (column, channel) != at:
                 evidence = evidence * of_classes[:, int(image[channel, 0, column])]
                 continue
-            if marginal is None:
+            if unconditional is None:
                 of_marginal = (evidence[:, None] * of_classes).sum(dim=0) / evidence.sum()
             else:
-                parameters = class_parameters(copy.deepcopy(marginal).double(), image)
+                parameters = class_parameters(copy.deepcopy(unconditional).double(), image)
                 unconditional = DiscretizedLogisticMixture(parameters, config.image_channels)
                 of_marginal = unconditional.value_log_probs(channel, image[None]).exp()[0, :, 0, column]
             q = of_classes[label] ** (1 + weight) / of_marginal**weight
@@ -103,7 +103,7 @@ def guided_by_definition(
 
 
 def draw_row(
-    model: PixelCNN, marginal: PixelCNN | None, rule: GuidedSampler, label: int, n: int, at: tuple[int, int]
+    model: PixelCNN, unconditional: PixelCNN | None, rule: GuidedSampler, label: int, n: int, at: tuple[int, int]
 ) -> Tensor:
     """n images (n, C, 1, WIDTH) up to (column, channel), from the same noise but there, where it is evenly spread."""
     channels = model.config.image_channels
@@ -111,13 +111,13 @@ def draw_row(
     rule.begin(torch.full((n,), label))
     generator = torch.Generator().manual_seed(3)
     for column in range(at[0] + 1):
-        if marginal is None:
+        if unconditional is None:
             parameters = [class_parameters(model, images[0])[:, :, 0, column].repeat(n, 1)]
         else:
             conditional = class_parameters(model, images[0])[label, :, 0, column]
             parameters = [
                 conditional.expand(n, -1),
-                class_parameters(marginal, images[0])[0, :, 0, column].expand(n, -1),
+                class_parameters(unconditional, images[0])[0, :, 0, column].expand(n, -1),
             ]
         noise = torch.rand(channels + 1, generator=generator).repeat(n, 1)
         if column == at[0]:
@@ -127,23 +127,23 @@ def draw_row(
 
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
-@pytest.mark.parametrize("with_marginal_model", [False, True])
+@pytest.mark.parametrize("with_second_model", [False, True])
 @pytest.mark.parametrize(("image_channels", "at"), [(1, (0, 0)), (1, (2, 0)), (3, (0, 1)), (3, (2, 2))])
 def test_guided_probabilities_are_those_of_the_definition(
-    image_channels: int, at: tuple[int, int], with_marginal_model: bool, weight: float, make_model: MakeModel
+    image_channels: int, at: tuple[int, int], with_second_model: bool, weight: float, make_model: MakeModel
 ) -> None:
     """Evenly spread noise makes n q(v) images of value v, to within one: from them q is read off."""
     size = {"image_channels": image_channels, "image_height": 1, "image_width": WIDTH}
     model = make_model(seed=2, **size)
-    marginal = make_model(seed=5, early_fusion="none", film="none", **size) if with_marginal_model else None
+    unconditional = make_model(seed=5, early_fusion="none", film="none", **size) if with_second_model else None
     label, n = 1, 1024
-    rule = GuidedSampler(image_channels, Temperature(), weight, n, 0 if with_marginal_model else NR_CLASSES, CPU)
-    images = draw_row(model, marginal, rule, label, n, at)
+    rule = GuidedSampler(image_channels, Temperature(), weight, n, 0 if with_second_model else NR_CLASSES, CPU)
+    images = draw_row(model, unconditional, rule, label, n, at)
 
-    q = guided_by_definition(model, marginal, images[0], label, weight, at)
+    q = guided_by_definition(model, unconditional, images[0], label, weight, at)
     drawn = torch.bincount(images[:, at[1], 0, at[0]].long(), minlength=256)
     assert float((drawn - n * q).abs().max()) < 1.05
-    unguided = guided_by_definition(model, marginal, images[0], label, 0.0, at)
+    unguided = guided_by_definition(model, unconditional, images[0], label, 0.0, at)
     assert weight == 0 or float((n * (q - unguided)).abs().max()) > 3, "guidance makes a difference here"
 
 
@@ -237,48 +237,50 @@ def test_marginal_model_keeps_no_posterior() -> None:
 
 def test_no_guidance_is_the_model_bit_for_bit(make_model: MakeModel) -> None:
     model, labels = make_model(), [0, 1, 2, 1]
-    marginal = make_model(seed=9, early_fusion="none", film="none")
+    unconditional = make_model(seed=9, early_fusion="none", film="none")
     images = sample(model, labels, seed=4).images
     assert torch.equal(sample(model, labels, seed=4, options=SamplingOptions(guidance=0.0)).images, images)
-    assert torch.equal(sample(model, labels, seed=4, marginal=marginal).images, images)
+    assert torch.equal(sample(model, labels, seed=4, unconditional=unconditional).images, images)
     assert not torch.equal(sample(model, labels, seed=4, options=SamplingOptions(guidance=1.0)).images, images)
 
 
-@pytest.mark.parametrize("with_marginal_model", [False, True])
-def test_more_guidance_more_confidence(with_marginal_model: bool, make_model: MakeModel) -> None:
+@pytest.mark.parametrize("with_second_model", [False, True])
+def test_more_guidance_more_confidence(with_second_model: bool, make_model: MakeModel) -> None:
     """Of the classifier, in the class that the image was drawn for; the mean over 48 images."""
     size = {"image_height": 5, "image_width": 5}
     model = make_model(perturb=0.1, **size)
-    marginal = make_model(perturb=0.1, early_fusion="none", film="none", **size) if with_marginal_model else None
+    unconditional = make_model(perturb=0.1, early_fusion="none", film="none", **size) if with_second_model else None
     labels = torch.arange(48) % NR_CLASSES
     confidences = []
     for weight in (0.0, 1.0, 4.0):
-        images = sample(model, labels, seed=1, options=SamplingOptions(guidance=weight), marginal=marginal).images
+        images = sample(
+            model, labels, seed=1, options=SamplingOptions(guidance=weight), unconditional=unconditional
+        ).images
         probabilities = posterior(model.config, class_log_probs(model, images), "uniform").probabilities
         confidences.append(float(probabilities.gather(1, labels[:, None]).mean()))
     assert confidences[0] + 0.05 < confidences[1] < confidences[2] - 0.01, confidences
 
 
-@pytest.mark.parametrize("with_marginal_model", [False, True])
+@pytest.mark.parametrize("with_second_model", [False, True])
 def test_both_samplers_make_the_same_guided_images(
-    with_marginal_model: bool, make_model: MakeModel, assert_same_but_for_rounding: Callable[..., None]
+    with_second_model: bool, make_model: MakeModel, assert_same_but_for_rounding: Callable[..., None]
 ) -> None:
     """Although both models are in training mode, with dropout: they are sampled from without, and left in it."""
     model = make_model(image_width=5, film="mlp").train()
-    marginal = make_model(seed=3, image_width=5, early_fusion="none", film="none").train()
+    unconditional = make_model(seed=3, image_width=5, early_fusion="none", film="none").train()
     images = [
         sample(
             model,
             [0, 2, 1, 1],
             seed=1,
             options=SamplingOptions(sampler=sampler, guidance=1.5),
-            marginal=marginal if with_marginal_model else None,
+            unconditional=unconditional if with_second_model else None,
         ).images
         for sampler in ("incremental", "naive")
     ]
     assert_same_but_for_rounding(*images)
     assert model.training
-    assert marginal.training
+    assert unconditional.training
 
 
 def test_guided_images_do_not_depend_on_the_batch(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from cpixelcnn.config import ModelConfig
-from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.errors import ConfigError, DataError, NonFiniteError
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.randomness import derive_seed
 from cpixelcnn.sampling.options import SAMPLERS, SamplingOptions
-from cpixelcnn.sampling.sample import SamplePlan, draw, draw_noise, order, sample
+from cpixelcnn.sampling.pixel_rules import MixtureSampler
+from cpixelcnn.sampling.plan import plan_samples
+from cpixelcnn.sampling.sample import draw, draw_noise, sample
 
 LABELS = [0, 1, 2, 2, 1, 0, 1]
+GUIDED = SamplingOptions(guidance=1.0)
 FUSIONS = [("vector", "linear"), ("template", "none"), ("none", "none")]
 
 
@@ -284,7 +286,7 @@ def test_progress_may_stop_the_work(model: PixelCNN) -> None:
 
 
 def batches_of(model: PixelCNN, count: int, batch_size: int) -> list[Tensor]:
-    return list(draw(model, order(model.config, [0] * count, seed=5), options=SamplingOptions(), batch_size=batch_size))
+    return list(draw(model, plan_samples(model.config, [0] * count, seed=5), batch_size=batch_size))
 
 
 @pytest.mark.parametrize(
@@ -304,8 +306,7 @@ def test_images_are_drawn_as_they_are_asked_for(model: PixelCNN) -> None:
     rows: list[int] = []
     batches = draw(
         model,
-        order(model.config, [0] * 4),
-        options=SamplingOptions(),
+        plan_samples(model.config, [0] * 4),
         batch_size=2,
         progress=lambda done, total: rows.append(done),
     )
@@ -324,47 +325,73 @@ def test_model_is_left_in_its_mode(make_model: Callable[..., PixelCNN]) -> None:
     for sampler in SAMPLERS:
         assert torch.equal(sample(model, LABELS, seed=5, options=SamplingOptions(sampler)).images, expected)
         assert model.training
-    for _ in draw(model, order(model.config, LABELS), options=SamplingOptions(), batch_size=3):
+    for _ in draw(model, plan_samples(model.config, LABELS), batch_size=3):
         assert model.training
 
 
-def test_arithmetic_is_exact_whatever_is_set(model: PixelCNN) -> None:
-    """Sampling rounds no float32 product to fewer bits, and leaves the setting as it was."""
-    expected = sample(model, LABELS, seed=5).images
+def test_arithmetic_is_exact_whatever_is_set(model: PixelCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of float32 are not rounded to fewer bits while images are drawn; the setting comes back after it."""
+    settings: list[str] = []
+    choose = MixtureSampler.choose
+
+    def observed(self: MixtureSampler, parameters: Sequence[Tensor], noise: Tensor) -> Tensor:
+        settings.append(torch.get_float32_matmul_precision())
+        return choose(self, parameters, noise)
+
+    monkeypatch.setattr(MixtureSampler, "choose", observed)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        assert torch.equal(sample(model, LABELS, seed=5).images, expected)
+        sample(model, LABELS, seed=5)
+        assert set(settings) == {"highest"}
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
 
 
-# --- Orders ---------------------------------------------------------------------------------------------------------
+# --- Models that cannot be sampled so -------------------------------------------------------------------------------
 
 
-def test_an_order_of_some_images_makes_those_images(model: PixelCNN, make_images: Callable[..., Tensor]) -> None:
-    wanted = order(model.config, LABELS, seed=5, given=make_images(model, 7), from_row=2)
-    some = wanted.select([5, 1, 2])
-    assert (some.labels.tolist(), some.seeds) == ([0, 1, 2], tuple(wanted.seeds[i] for i in (5, 1, 2)))
-    assert some.given is not None
+class Blurred(PixelCNN):
+    """A model of somebody's own, whose network does something else."""
 
-    def images_of(wanted: SamplePlan) -> Tensor:
-        return torch.cat(list(draw(model, wanted, options=SamplingOptions())))
-
-    assert torch.equal(images_of(some), images_of(wanted)[[5, 1, 2]])
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return super().forward(0.5 * x, labels)
 
 
-def test_labels_that_are_no_integers() -> None:
-    config = ModelConfig(classes=("ant", "bee", "cat"))
-    with pytest.raises(DataError, match=r"must be integers, but are torch\.float32"):
-        order(config, torch.tensor([0.5, 1.0]))
-    assert order(config, torch.tensor([2], dtype=torch.uint8)).labels.dtype == torch.int64
+def test_a_forward_pass_of_ones_own_is_not_ignored(model: PixelCNN) -> None:
+    """The incremental sampler would draw what PixelCNN computes; the naive one draws what the model itself does."""
+    own = Blurred(model.config).eval()
+    own.load_state_dict(model.state_dict())
+    with pytest.raises(ConfigError, match=r"Blurred overrides the forward pass.*naive"):
+        sample(own, LABELS)
+    images = sample(own, LABELS, seed=5, options=SamplingOptions("naive")).images
+    assert not torch.equal(images, sample(model, LABELS, seed=5).images)
+    with pytest.raises(ConfigError, match="Blurred overrides the forward pass"):
+        sample(model, LABELS, options=GUIDED, unconditional=own)
+
+
+def test_a_forward_pass_of_an_instance_is_not_ignored(make_model: Callable[..., PixelCNN]) -> None:
+    model = make_model()
+    model.forward = lambda x, labels=None: x  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="overrides the forward pass"):
+        sample(model, LABELS)
+
+
+def test_weights_that_are_not_finite(make_model: Callable[..., PixelCNN]) -> None:
+    model = make_model()
+    with torch.no_grad():
+        model.out.b[0] = torch.nan
+    with pytest.raises(NonFiniteError, match="not finite"):
+        sample(model, LABELS)
+
+
+def test_a_plan_for_another_model(model: PixelCNN, make_model: Callable[..., PixelCNN]) -> None:
+    with pytest.raises(ConfigError, match="another configuration"):
+        list(draw(model, plan_samples(make_model(image_width=5).config, LABELS)))
 
 
 # --- Models for guidance --------------------------------------------------------------------------------------------
-
-GUIDED = SamplingOptions(guidance=1.0)
 
 
 def test_guidance_of_an_unconditional_model(make_model: Callable[..., PixelCNN]) -> None:
@@ -373,15 +400,15 @@ def test_guidance_of_an_unconditional_model(make_model: Callable[..., PixelCNN])
         sample(model, [0], options=GUIDED)
 
 
-def test_marginal_model_with_classes(model: PixelCNN, make_model: Callable[..., PixelCNN]) -> None:
+def test_second_model_with_classes(model: PixelCNN, make_model: Callable[..., PixelCNN]) -> None:
     with pytest.raises(ConfigError, match=r"must be unconditional.*--early-fusion none --film none"):
-        sample(model, [0], options=GUIDED, marginal=make_model(seed=1))
+        sample(model, [0], options=GUIDED, unconditional=make_model(seed=1))
 
 
 @pytest.mark.parametrize("other", [{"image_width": 5}, {"image_height": 8}, {"image_channels": 1}])
-def test_marginal_model_of_other_images(
+def test_second_model_of_other_images(
     other: dict[str, int], model: PixelCNN, make_model: Callable[..., PixelCNN]
 ) -> None:
-    marginal = make_model(early_fusion="none", film="none", **other)
+    unconditional = make_model(early_fusion="none", film="none", **other)
     with pytest.raises(ConfigError, match=r"makes images of .*and the model of \(3, 4, 4\)"):
-        sample(model, [0], options=GUIDED, marginal=marginal)
+        sample(model, [0], options=GUIDED, unconditional=unconditional)

@@ -15,6 +15,7 @@ from torch import Tensor
 from cpixelcnn.storage import write_png
 
 READABLE = 800  # pixels: how wide a grid is made where its images are small
+LARGEST = 200  # pixels: how wide an image is made at most
 _GAP = 2
 _PAPER, _INK, _GREY = 255, 40, 128
 _FONT_SIZE, _SMALLEST = 20, 9
@@ -22,8 +23,8 @@ _WIDEST_CAPTION = 240
 
 
 def readable_scale(columns: int, width: int) -> int:
-    """How many times images of this width are enlarged, so that a row of them is about `READABLE` pixels wide."""
-    return max(1, READABLE // (columns * width))
+    """How many times images of this width are enlarged: a row is about `READABLE` wide, an image at most `LARGEST`."""
+    return max(1, min(READABLE // columns, LARGEST) // width)
 
 
 def grid(

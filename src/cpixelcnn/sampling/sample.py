@@ -185,8 +185,6 @@ def _check_models(model: PixelCNN, unconditional: PixelCNN | None, plan: SampleP
         raise ConfigError("guidance needs a class-conditional model, and this one is unconditional; leave it at 0")
     if unconditional is None:
         return
-    if not plan.options.guidance:
-        raise ConfigError("an unconditional model is for guidance only, and guidance is 0; give it a weight, say 1")
     if unconditional.config.conditional:
         raise ConfigError(
             "the second model of guidance must be unconditional, but has classes; "

@@ -1,8 +1,9 @@
-"""Reading generated images: manifests of both versions, archives, and folders of anything."""
+"""Reading generated images: folders with manifests, archives, and folders of anything."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,38 +13,21 @@ import pytest
 import torch
 from PIL import Image
 
-from cpixelcnn.config import DataConfig
-from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.config import DataConfig, ModelConfig
+from cpixelcnn.errors import DataError
+from cpixelcnn.sampling.folder.manifest import Origin
 from cpixelcnn.sampling.folder.reader import read_samples
-from cpixelcnn.sampling.folder.store import SampleRequest, SampleStore
+from cpixelcnn.sampling.folder.store import SampleStore
+from cpixelcnn.sampling.plan import plan_samples
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)  # (N, H, W, C)
-REQUEST = SampleRequest("m", "0", ("ant", "bee"), DataConfig(), (3, 4, 5), {}, "png", (0, 1, 1), (7, 8, 9))
-
-
-@pytest.fixture
-def version_1(tmp_path: Path) -> Path:
-    """A folder as the first version of cpixelcnn wrote it."""
-    names = ["ant-00000.png", "bee-00001.png", "bee-00002.png"]
-    for name, pixels in zip(names, PIXELS, strict=True):
-        Image.fromarray(pixels).save(tmp_path / name)
-    Image.new("RGB", (20, 20)).save(tmp_path / "grid.png")
-    entries = zip(names, ("ant", "bee", "bee"), (0, 1, 1), (7, 8, 9), strict=True)
-    manifest = {
-        "manifest_version": 1,
-        "image_channels": 3,
-        "model": "m",
-        "model_sha256": "0",
-        "classes": ["ant", "bee"],
-        "data": DataConfig().to_json(),
-        "images": [dict(zip(("file", "class", "label", "seed"), entry, strict=True)) for entry in entries],
-    }
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    return tmp_path
+CONFIG = ModelConfig(classes=("ant", "bee"), image_height=4, image_width=5)
+PLAN = plan_samples(CONFIG, [0, 1, 1], seeds=[7, 8, 9])
+ORIGIN = Origin("m", "0", DataConfig())
 
 
 def write(folder: Path, format: str) -> None:
-    store = SampleStore.open(folder, SampleRequest(**(vars(REQUEST) | {"format": format})))
+    store = SampleStore.open(folder, PLAN, ORIGIN, format=format)
     store.write(range(3), torch.from_numpy(PIXELS).permute(0, 3, 1, 2))
     store.finish()
 
@@ -52,23 +36,8 @@ def same_pixels(images: torch.Tensor) -> bool:
     return np.array_equal(images.permute(0, 2, 3, 1).numpy(), PIXELS)
 
 
-def test_version_1(version_1: Path) -> None:
-    images, data = read_samples(version_1)
-    assert same_pixels(images.images)
-    assert (images.labels.tolist(), images.classes, data) == ([0, 1, 1], ("ant", "bee"), DataConfig())
-    assert images.paths is not None and images.paths[2] == version_1 / "bee-00002.png"
-
-
-def test_version_1_is_replaced_only_if_asked(version_1: Path) -> None:
-    with pytest.raises(ConfigError, match=r"other samples .*manifest version.*--overwrite"):
-        SampleStore.open(version_1, REQUEST)
-    assert same_pixels(read_samples(version_1)[0].images)
-    SampleStore.open(version_1, REQUEST, overwrite=True)
-    assert [path.name for path in version_1.iterdir()] == ["manifest.json"]
-
-
 @pytest.mark.parametrize("format", ["png", "npz"])
-def test_version_2(tmp_path: Path, format: str) -> None:
+def test_a_folder(tmp_path: Path, format: str) -> None:
     write(tmp_path / "out", format)
     images, data = read_samples(tmp_path / "out")
     assert same_pixels(images.images)
@@ -148,7 +117,7 @@ def test_what_is_no_samples(tmp_path: Path, name: str, reason: str) -> None:
 
 @pytest.mark.parametrize("format", ["png", "npz"])
 def test_an_unfinished_folder(tmp_path: Path, format: str) -> None:
-    store = SampleStore.open(tmp_path / "out", SampleRequest(**(vars(REQUEST) | {"format": format})))
+    store = SampleStore.open(tmp_path / "out", PLAN, ORIGIN, format=format)
     for done in range(4):
         with pytest.raises(DataError, match=f"out holds {done} of 3 images .*run the same cpixelcnn sample command"):
             read_samples(tmp_path / "out")
@@ -164,7 +133,12 @@ Change = Callable[[dict[str, Any]], Any]
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda manifest: manifest.update(manifest_version=0, settings=None),
+        lambda manifest: manifest.update(manifest_version=1),
+        lambda manifest: manifest.update(model=None),
+        lambda manifest: manifest.update(classes="ab"),
+        lambda manifest: manifest.update(images={"a": 1}),
+        lambda manifest: manifest.update(settings=[]),
+        lambda manifest: manifest["images"][0].update(given=3),
         lambda manifest: manifest.update(manifest_version="2"),
         lambda manifest: manifest.update(image_channels=2),
         lambda manifest: manifest.update(image_height="4"),
@@ -198,7 +172,7 @@ def test_manifests_that_are_none(tmp_path: Path, text: str) -> None:
     """Nor is the folder of another program's manifest written to, though asked to."""
     content = text.encode("utf-8", "surrogatepass")
     (tmp_path / "manifest.json").write_bytes(content)
-    for read in (lambda: read_samples(tmp_path), lambda: SampleStore.open(tmp_path, REQUEST, overwrite=True)):
+    for read in (lambda: read_samples(tmp_path), lambda: SampleStore.open(tmp_path, PLAN, ORIGIN, overwrite=True)):
         with pytest.raises(DataError, match=r"is not a manifest of samples .*remove it, or choose another folder"):
             read()
     assert (tmp_path / "manifest.json").read_bytes() == content
@@ -208,3 +182,21 @@ def test_a_manifest_of_a_newer_version(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"manifest_version": 3}')
     with pytest.raises(DataError, match="has format 3, newer than this version's 2; upgrade"):
         read_samples(tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_files_that_never_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "samples.npz")
+    with pytest.raises(DataError, match=r"samples.npz"):
+        read_samples(tmp_path / "samples.npz")
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(DataError, match="is not a manifest of samples"):
+        read_samples(tmp_path)
+
+
+def test_an_archive_that_would_fill_the_memory(tmp_path: Path) -> None:
+    """17 MB of zeros, deflated, stand for 4 GB; here less, but as many times its size."""
+    np.savez_compressed(tmp_path / "bomb.npz", arr_0=np.zeros((100_000, 32, 32, 1), np.uint8))
+    assert (tmp_path / "bomb.npz").stat().st_size < 200_000
+    with pytest.raises(DataError, match=r"bomb.npz is not a sound file of images \(its \d+ bytes would expand to"):
+        read_samples(tmp_path / "bomb.npz")

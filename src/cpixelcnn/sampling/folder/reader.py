@@ -45,7 +45,7 @@ def read_samples(path: Path) -> tuple[ImageSet, DataConfig | None]:
         kind = "file" if path.suffix.lower() == SUFFIX else "folder"
         raise DataError(f"--samples {path}: there is no such {kind}; make samples with: cpixelcnn sample --out FOLDER")
     if not len(images):
-        raise DataError(f"--samples {path}: there are no images in it; make some with: cpixelcnn sample --out FOLDER")
+        raise _no_images(path)
     return images, manifest.origin.data if manifest else None
 
 
@@ -119,6 +119,8 @@ def _is_of_its_folder(path: Path) -> bool:
 
 def _find_samples(folder: Path) -> ImageSet:
     paths = find_images(folder)
+    if not paths:
+        raise _no_images(folder)
     images = read_images(paths, channels=3, height=None, width=None).images
     return ImageSet(images, torch.full((len(paths),), UNLABELLED), (), str(folder), "samples", tuple(paths))
 
@@ -128,6 +130,10 @@ def _archived_samples(path: Path) -> ImageSet:
     if labels is None:
         labels = torch.full((len(images),), UNLABELLED)
     return ImageSet(images, labels, (), str(path), "samples")
+
+
+def _no_images(path: Path) -> DataError:
+    return DataError(f"--samples {path}: there are no images in it; make some with: cpixelcnn sample --out FOLDER")
 
 
 def _unfinished(folder: Path, nr_drawn: int, n: int) -> DataError:
