@@ -62,7 +62,7 @@ def test_samples_are_those_of_one_process(start: Start, weight_file: Path, tmp_p
         found.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len([name for name in found[0] if name.endswith(".png")]) == 5  # four classes and the grid
     assert found[0] == found[1]
-    argv[argv.index("-k") + 1] = "2"  # other images than those that are there
+    argv += ["--seed", "1"]  # other images than those that are there
     members = start(distributed_work.command, 2, argv=argv).members()
     assert [member.code for member in members] == [2, 2], [member.err for member in members]
     assert "error: " in members[0].err
