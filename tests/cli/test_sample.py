@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cpixelcnn.config import OWN_ARRAYS
 from cpixelcnn.runs.load import load
 from cpixelcnn.sampling.ancestral import AncestralSampler
 from cpixelcnn.sampling.folder.reader import read_samples
@@ -261,7 +262,22 @@ def test_completions_that_cannot_be(cli: Cli, run: Path, options: list[str], cod
     outcome = cli("sample", "--model", run, *options)
     assert outcome.code == code
     assert str(options[-1]) in outcome.err
+    assert "skip-bad" not in outcome.err, "an option that this command does not have"
     assert not Path("out").exists()
+
+
+def test_samples_of_a_model_of_own_arrays_name_no_data_set(cli: Cli, run: Path) -> None:
+    """Their distance from the embedded set's images would mean nothing."""
+    assert cli("sample", "--model", run, "-k", 1).code == 0
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    manifest["data"]["dataset"] = OWN_ARRAYS
+    Path("out/manifest.json").write_text(json.dumps(manifest))
+    images, data = read_samples(Path("out"))
+    assert data is not None
+    assert data.dataset == OWN_ARRAYS
+    outcome = cli("fid", "--samples", "out")
+    assert outcome.code in (2, 3)
+    assert "was trained on arrays that no command can load again" in outcome.err
 
 
 # --- Interruptions, many processes ----------------------------------------------------------------------------------

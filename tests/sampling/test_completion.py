@@ -150,7 +150,7 @@ def test_images_that_do_not_fit(wrong: Tensor, model: PixelCNN) -> None:
 
 @pytest.mark.parametrize("from_row", [-1, HEIGHT + 1, 1000])
 def test_rows_that_there_are_not(from_row: int, model: PixelCNN, given: Tensor) -> None:
-    with pytest.raises(ConfigError, match=rf"from_row must lie in 0\.\.6.*{from_row}"):
+    with pytest.raises(ConfigError, match=rf"`from_row` must lie in 0\.\.6.*{from_row}"):
         sample(model, LABELS, given=given, from_row=from_row)
 
 
@@ -204,5 +204,5 @@ def test_an_unconditional_model_knows_no_classes() -> None:
 
 @pytest.mark.parametrize("from_row", [4, 5])
 def test_nothing_to_draw(from_row: int) -> None:
-    with pytest.raises(ConfigError, match=f"from_row {from_row} leaves nothing to draw.*4 rows"):
+    with pytest.raises(ConfigError, match=f"`from_row` {from_row} leaves nothing to draw.*4 rows"):
         plan_completions(image_set([0]), CONFIG, from_row=from_row)

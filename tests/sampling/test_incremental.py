@@ -21,7 +21,7 @@ from cpixelcnn.sampling.options import SamplingOptions
 from cpixelcnn.sampling.sample import sample
 
 RELATIVE_ERROR = 1e-4  # the largest of 60 random networks had 3e-6
-BFLOAT16_BITS = 0.2  # bits per dimension; of the eight cases below the worst had 0.10 more
+BFLOAT16_BITS = 0.06  # bits per dimension, mean of four images: the two batches below have 0.043 and 0.038 more
 NAIVE = SamplingOptions(sampler="naive")
 
 MakeModel = Callable[..., PixelCNN]
@@ -220,7 +220,8 @@ def test_bfloat16_costs_few_bits(
     assert parameters.dtype == torch.float32, "the mixture is computed in float32"
     bits = bits_per_dim(parameters, shipped_images)
     assert not torch.equal(bits, exact), "it is another precision"
-    assert float((bits - exact).abs().max()) < BFLOAT16_BITS
+    assert 0 < float((bits - exact).mean()) < BFLOAT16_BITS
+    assert float((bits - exact).abs().max()) < 2 * BFLOAT16_BITS
 
 
 @pytest.mark.parametrize("image_channels", [1, 3])

@@ -1,4 +1,4 @@
-"""Options of sampling: every value that cannot be used is refused by the name of its flag."""
+"""Options of sampling: every value that cannot be used is refused, and the message names it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from cpixelcnn.sampling.options import SamplingOptions
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sampler": "fast"}, r"^--sampler 'fast' is not known; choose incremental or naive$"),
-        ({"sampler": ""}, "^--sampler ''"),
-        ({"precision": "float16"}, r"^--precision 'float16' is not known; choose float32 or bfloat16$"),
-        ({"precision": "auto"}, "^--precision 'auto'"),
-        ({"sampler": "naive", "precision": "bfloat16"}, "^--sampler naive has no --precision bfloat16"),
+        ({"sampler": "fast"}, r"^`sampler` must be incremental or naive, but is 'fast'$"),
+        ({"sampler": ""}, "^`sampler` .* is ''$"),
+        ({"precision": "float16"}, r"^`precision` must be float32 or bfloat16, but is 'float16'$"),
+        ({"precision": "auto"}, "^`precision` .* is 'auto'$"),
+        ({"sampler": "naive", "precision": "bfloat16"}, "^`sampler` naive has no `precision` bfloat16"),
         (
             {"mixture_temperature": 0.0},
-            r"^--mixture-temperature must lie in 0\.001\.\.1000, but is 0\.0; 1 is the model$",
+            r"^`mixture_temperature` must lie in 0\.001\.\.1000, but is 0\.0; 1 is the model$",
         ),
-        ({"mixture_temperature": -1.0}, "^--mixture-temperature"),
-        ({"mixture_temperature": 1001.0}, "^--mixture-temperature"),
-        ({"mixture_temperature": math.nan}, "^--mixture-temperature .*nan"),
-        ({"mixture_temperature": math.inf}, "^--mixture-temperature .*inf"),
-        ({"scale_temperature": 0.0}, "^--scale-temperature"),
-        ({"scale_temperature": 9e-4}, "^--scale-temperature"),
-        ({"scale_temperature": math.nan}, "^--scale-temperature .*nan"),
-        ({"guidance": -0.1}, r"^--guidance must lie in 0\.\.100, but is -0\.1; 0 is the model$"),
-        ({"guidance": 101.0}, "^--guidance"),
-        ({"guidance": math.nan}, "^--guidance .*nan"),
-        ({"guidance": math.inf}, "^--guidance .*inf"),
+        ({"mixture_temperature": -1.0}, "^`mixture_temperature`"),
+        ({"mixture_temperature": 1001.0}, "^`mixture_temperature`"),
+        ({"mixture_temperature": math.nan}, "^`mixture_temperature` .*nan"),
+        ({"mixture_temperature": math.inf}, "^`mixture_temperature` .*inf"),
+        ({"scale_temperature": 0.0}, "^`scale_temperature`"),
+        ({"scale_temperature": 9e-4}, "^`scale_temperature`"),
+        ({"scale_temperature": math.nan}, "^`scale_temperature` .*nan"),
+        ({"guidance": -0.1}, r"^`guidance` must lie in 0\.\.100, but is -0\.1; 0 is the model$"),
+        ({"guidance": 101.0}, "^`guidance`"),
+        ({"guidance": math.nan}, "^`guidance` .*nan"),
+        ({"guidance": math.inf}, "^`guidance` .*inf"),
     ],
 )
 def test_values_that_cannot_be_used(values: dict[str, Any], message: str) -> None:

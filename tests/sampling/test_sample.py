@@ -401,7 +401,7 @@ def test_guidance_of_an_unconditional_model(make_model: Callable[..., PixelCNN])
 
 
 def test_second_model_with_classes(model: PixelCNN, make_model: Callable[..., PixelCNN]) -> None:
-    with pytest.raises(ConfigError, match=r"must be unconditional.*--early-fusion none --film none"):
+    with pytest.raises(ConfigError, match=r"must be unconditional.*`early_fusion` none"):
         sample(model, [0], options=GUIDED, unconditional=make_model(seed=1))
 
 

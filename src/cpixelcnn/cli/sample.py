@@ -14,13 +14,14 @@ from cpixelcnn.cli import options as o
 from cpixelcnn.cli import sample_options as so
 from cpixelcnn.cli.setup import LoadedModel, load_model, read_images_for, shared_work
 from cpixelcnn.datasets.image_files import GRID, MANIFEST, STRIP
-from cpixelcnn.errors import ConfigError, Interrupted
+from cpixelcnn.errors import BadImagesError, ConfigError, Interrupted
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from cpixelcnn.config import ModelConfig
+    from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.sampling.folder.fill import Filled
     from cpixelcnn.sampling.folder.manifest import Origin
     from cpixelcnn.sampling.folder.store import SampleStore
@@ -81,7 +82,7 @@ def sample(
             config = loaded.config.model
             asked = _labels_of(classes, config)
             if complete:
-                given = read_images_for(loaded, complete, skip_bad=False).images
+                given = _read_given(loaded, complete)
                 plan = plan_completions(
                     given, config, classes=asked, per_class=per_class, from_row=from_row, seed=seed, options=options
                 )
@@ -137,6 +138,14 @@ def _labels_of(asked: list[str] | None, config: ModelConfig) -> list[int] | None
             else:
                 labels.append(label_of(config, name))
     return list(dict.fromkeys(labels))
+
+
+def _read_given(loaded: LoadedModel, paths: list[Path]) -> ImageSet:
+    """The images to complete, all of them."""
+    try:
+        return read_images_for(loaded, paths, skip_bad=False).images
+    except BadImagesError as error:
+        raise BadImagesError(error.failures, "repair them, or leave them out of --complete") from None
 
 
 def _origin(loaded: LoadedModel, unconditional: LoadedModel | None) -> Origin:

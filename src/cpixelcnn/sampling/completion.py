@@ -44,7 +44,7 @@ def plan_completions(
     if from_row is None:
         from_row = config.image_height // 2
     if from_row >= config.image_height:
-        raise ConfigError(f"from_row {from_row} leaves nothing to draw; the images have {config.image_height} rows")
+        raise ConfigError(f"`from_row` {from_row} leaves nothing to draw; the images have {config.image_height} rows")
     wanted: list[tuple[int, int]] = []  # which image, in which class
     for i, known in enumerate(given.labels.tolist()):
         if not config.conditional:

@@ -34,17 +34,17 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise ConfigError(f"--sampler {self.sampler!r} is not known; choose {' or '.join(SAMPLERS)}")
+            raise ConfigError(f"`sampler` must be {' or '.join(SAMPLERS)}, but is {self.sampler!r}")
         if self.precision not in PRECISIONS:
-            raise ConfigError(f"--precision {self.precision!r} is not known; choose {' or '.join(PRECISIONS)}")
+            raise ConfigError(f"`precision` must be {' or '.join(PRECISIONS)}, but is {self.precision!r}")
         if self.sampler == "naive" and self.precision != "float32":
-            raise ConfigError(f"--sampler naive has no --precision {self.precision}; the reference is float32")
+            raise ConfigError(f"`sampler` naive has no `precision` {self.precision}; the reference is float32")
         for name in ("mixture_temperature", "scale_temperature"):
             value = getattr(self, name)
             if not 1e-3 <= value <= 1e3:
-                raise ConfigError(f"--{name.replace('_', '-')} must lie in 0.001..1000, but is {value}; 1 is the model")
+                raise ConfigError(f"`{name}` must lie in 0.001..1000, but is {value}; 1 is the model")
         if not 0.0 <= self.guidance <= 100.0:
-            raise ConfigError(f"--guidance must lie in 0..100, but is {self.guidance}; 0 is the model")
+            raise ConfigError(f"`guidance` must lie in 0..100, but is {self.guidance}; 0 is the model")
 
     @property
     def exact(self) -> bool:

@@ -59,7 +59,9 @@ class SamplePlan:
                 f"{tuple(self.given.shape)}; resize or repeat them first"
             )
         if not 0 <= self.from_row <= config.image_height or (self.from_row and self.given is None):
-            raise ConfigError(f"from_row must lie in 0..{config.image_height} and needs images, but is {self.from_row}")
+            raise ConfigError(
+                f"`from_row` must lie in 0..{config.image_height} and needs images, but is {self.from_row}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

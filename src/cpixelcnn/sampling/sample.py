@@ -112,7 +112,7 @@ def draw(
     """
     _check_models(model, unconditional, plan)
     if batch_size < 1:
-        raise ConfigError(f"batch_size must be 1 or more, but is {batch_size}")
+        raise ConfigError(f"`batch_size` must be 1 or more, but is {batch_size}")
     if not len(plan):
         return
     height = model.config.image_height
@@ -179,16 +179,18 @@ def _check_models(model: PixelCNN, unconditional: PixelCNN | None, plan: SampleP
                 f"{type(each).__name__} overrides the forward pass of PixelCNN, which the incremental sampler does not "
                 'call; sample it with SamplingOptions(sampler="naive")'
             )
-        if not all(bool(parameter.isfinite().all()) for parameter in each.parameters()):
+        if not bool(torch.cat([parameter.detach().flatten() for parameter in each.parameters()]).isfinite().all()):
             raise NonFiniteError("the weights of the model are not finite; choose an earlier checkpoint")
     if plan.options.guidance and not model.config.conditional:
-        raise ConfigError("guidance needs a class-conditional model, and this one is unconditional; leave it at 0")
+        raise ConfigError(
+            "guidance needs a class-conditional model, and this one is unconditional; leave `guidance` at 0"
+        )
     if unconditional is None:
         return
     if unconditional.config.conditional:
         raise ConfigError(
             "the second model of guidance must be unconditional, but has classes; "
-            "train one with --early-fusion none --film none"
+            "train one with `early_fusion` none and `film` none"
         )
     ours, theirs = (
         (config.image_channels, config.image_height, config.image_width)

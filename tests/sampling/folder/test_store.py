@@ -258,7 +258,7 @@ def test_other_samples_are_replaced_only_if_asked(tmp_path: Path, change: dict[s
     draw(tmp_path / "out", request)
     draw(tmp_path / "fresh", other)
     before = tree(tmp_path / "out")
-    with pytest.raises(ConfigError, match=f"out holds other samples .*{named}.*--overwrite"):
+    with pytest.raises(ConfigError, match=f"out holds other samples .*{named}.*`overwrite`"):
         other.open(tmp_path / "out")
     assert tree(tmp_path / "out") == before
     draw(tmp_path / "out", other, overwrite=True)
@@ -284,7 +284,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path, name: str, over
     else:
         (tmp_path / name).write_bytes(b"somebody's own")
     for format in ("png", "npz"):
-        with pytest.raises(ConfigError, match=rf"holds {name}, and no samples; choose another --out"):
+        with pytest.raises(ConfigError, match=rf"holds {name}, and no samples; choose another `out`"):
             make_request(format=format).open(tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -491,7 +491,7 @@ def test_a_really_full_disk(small_disk: Path) -> None:
 @pytest.mark.parametrize("out", ["file", "file/below"])
 def test_a_place_that_cannot_be_written_to(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=f"{out} cannot be written to .*--out"):
+    with pytest.raises(ConfigError, match=f"{out} cannot be written to .*`out`"):
         make_request().open(tmp_path / out)
     draw(tmp_path / "folder", make_request())
     (tmp_path / "folder" / "grid.png").unlink()
@@ -579,7 +579,7 @@ def test_odd_classes_many_images_and_an_unknown_format(tmp_path: Path) -> None:
     assert len(list((tmp_path / "odd").iterdir())) == 10
     assert file_names(("a",), [0] * 100_001)[-1] == "a-100000.png"
     assert file_names(("a",), [0] * 100_001)[0] == "a-00000.png", "the same in a folder of more"
-    with pytest.raises(ConfigError, match="format 'jpg'"):
+    with pytest.raises(ConfigError, match="but is 'jpg'"):
         make_request(format="jpg").open(tmp_path / "jpg")
     assert not (tmp_path / "jpg").exists()
 

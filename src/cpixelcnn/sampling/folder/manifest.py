@@ -88,7 +88,7 @@ class Manifest:
             ConfigError: an unknown format.
         """
         if format not in FORMATS:
-            raise ConfigError(f"format {format!r} is not known; choose {' or '.join(FORMATS)}")
+            raise ConfigError(f"`format` must be {' or '.join(FORMATS)}, but is {format!r}")
         settings: dict[str, Any] = plan.options.to_json()
         if origin.guidance_model_sha256 is not None:
             settings["guidance_model_sha256"] = origin.guidance_model_sha256

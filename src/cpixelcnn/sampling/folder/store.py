@@ -164,13 +164,13 @@ class SampleStore:
                 pass
             descriptor = os.open(self.folder, os.O_RDONLY)
         except OSError as error:
-            raise ConfigError(f"{self.folder} cannot be written to ({error.strerror}); choose another --out") from None
+            raise ConfigError(f"{self.folder} cannot be written to ({error.strerror}); choose another `out`") from None
         self._release = weakref.finalize(self, os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"another cpixelcnn sample is writing to {self.folder}; wait for it, or choose another --out"
+                f"another cpixelcnn sample is writing to {self.folder}; wait for it, or choose another `out`"
             ) from None
         except OSError:
             pass  # some network file systems know no locks
@@ -182,7 +182,7 @@ class SampleStore:
             foreign = sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
             if foreign:
                 raise ConfigError(
-                    f"{self.folder} holds {foreign[0]}, and no samples; choose another --out, or an empty folder"
+                    f"{self.folder} holds {foreign[0]}, and no samples; choose another `out`, or an empty folder"
                 )
             self._remove(self._left_over(self.manifest.files))
             self._write_manifest()
@@ -212,14 +212,14 @@ class SampleStore:
         if not differences and n > wanted and found.entries[:wanted] == self.manifest.entries:
             raise ConfigError(
                 f"{self.folder} holds {n} of these images, more than the {wanted} that were asked for; "
-                "choose another --out, or pass --overwrite"
+                "choose another `out`, or pass `overwrite`"
             )
         if found.entries != self.manifest.entries[:n]:
             differences.append("images")
         if differences:
             raise ConfigError(
                 f"{self.folder} holds other samples (they differ in {', '.join(differences)}); "
-                "pass --overwrite to replace them, or choose another --out"
+                "pass `overwrite` to replace them, or choose another `out`"
             )
 
     def _write_manifest(self, *, finished: bool = False) -> None:
@@ -241,7 +241,7 @@ class SampleStore:
                 (self.folder / name).unlink(missing_ok=True)
             flush_to_disk(self.folder)  # what is gone must not come back under a new manifest
         except OSError as error:
-            raise ConfigError(f"{error.filename} cannot be replaced ({error.strerror}); choose another --out") from None
+            raise ConfigError(f"{error.filename} cannot be replaced ({error.strerror}); choose another `out`") from None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
