@@ -272,7 +272,7 @@ def test_samples_of_a_model_of_own_arrays_name_no_data_set(cli: Cli, run: Path) 
     manifest = json.loads(Path("out/manifest.json").read_text())
     manifest["data"]["dataset"] = OWN_ARRAYS
     Path("out/manifest.json").write_text(json.dumps(manifest))
-    images, data = read_samples(Path("out"))
+    _, data = read_samples(Path("out"))
     assert data is not None
     assert data.dataset == OWN_ARRAYS
     outcome = cli("fid", "--samples", "out")

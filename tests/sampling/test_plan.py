@@ -81,5 +81,5 @@ def test_a_plan_of_some_images_makes_those_images(
 
 
 def test_not_one_name_for_each_given_image() -> None:
-    with pytest.raises(ConfigError, match="1 names of given images for 2 labels"):
+    with pytest.raises(ConfigError, match=r"`given_names` must be as many as the labels \(2\), but are 1"):
         plan_samples(CONFIG, [0, 1], given_names=["a.png"])

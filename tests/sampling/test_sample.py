@@ -248,7 +248,7 @@ def test_labels_that_the_model_does_not_know(labels: list[int] | Tensor, model: 
 
 @pytest.mark.parametrize("seeds", [[], [1], [1, 2, 3]])
 def test_not_one_seed_for_each_label(seeds: list[int], model: PixelCNN) -> None:
-    with pytest.raises(ConfigError, match=f"{len(seeds)} seeds for 2 labels"):
+    with pytest.raises(ConfigError, match=rf"`seeds` must be as many as the labels \(2\), but are {len(seeds)}"):
         sample(model, [0, 1], seeds=seeds)
 
 
@@ -396,7 +396,7 @@ def test_a_plan_for_another_model(model: PixelCNN, make_model: Callable[..., Pix
 
 def test_guidance_of_an_unconditional_model(make_model: Callable[..., PixelCNN]) -> None:
     model = make_model(early_fusion="none", film="none")
-    with pytest.raises(ConfigError, match="needs a class-conditional model"):
+    with pytest.raises(ConfigError, match="needs a class-conditional one"):
         sample(model, [0], options=GUIDED)
 
 

@@ -46,9 +46,9 @@ class SamplePlan:
     def __post_init__(self) -> None:
         n, config = len(self.labels), self.config
         if len(self.seeds) != n:
-            raise ConfigError(f"there are {len(self.seeds)} seeds for {n} labels; give one for each image")
+            raise ConfigError(f"`seeds` must be as many as the labels ({n}), but are {len(self.seeds)}")
         if self.given_names is not None and len(self.given_names) != n:
-            raise ConfigError(f"there are {len(self.given_names)} names of given images for {n} labels")
+            raise ConfigError(f"`given_names` must be as many as the labels ({n}), but are {len(self.given_names)}")
         low, high = min(self.labels, default=0), max(self.labels, default=0)
         if config.conditional and not 0 <= low <= high < config.nr_classes:
             raise DataError(f"labels must lie in 0..{config.nr_classes - 1}, but reach from {low} to {high}")

@@ -182,9 +182,7 @@ def _check_models(model: PixelCNN, unconditional: PixelCNN | None, plan: SampleP
         if not bool(torch.cat([parameter.detach().flatten() for parameter in each.parameters()]).isfinite().all()):
             raise NonFiniteError("the weights of the model are not finite; choose an earlier checkpoint")
     if plan.options.guidance and not model.config.conditional:
-        raise ConfigError(
-            "guidance needs a class-conditional model, and this one is unconditional; leave `guidance` at 0"
-        )
+        raise ConfigError("this model is unconditional, and `guidance` needs a class-conditional one; leave it at 0")
     if unconditional is None:
         return
     if unconditional.config.conditional:
