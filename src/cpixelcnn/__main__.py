@@ -1,6 +1,6 @@
 """`python -m cpixelcnn`, which is what launchers such as torchrun start."""
 
-from cpixelcnn.cli.app import main
+from cpixelcnn.cli.interrupt import main
 
 if __name__ == "__main__":
     main()

@@ -207,6 +207,11 @@ class TrainConfig(_Config):
     compile: str = documented(
         "auto", "Whether to train through torch.compile: on, off or auto (off, until it is measured on a GPU)."
     )
+    threads: str = documented(
+        "auto",
+        "CPU threads: a number, or auto, which measures; a resumed run keeps its number. Only equal numbers repeat bit "
+        "for bit.",
+    )
     seed: int = documented(0, "Seed of the weights, the permutations, the augmentation and the dropout.")
     eval_interval: int = documented(1, "Epochs between validations.")
     eval_images: int = documented(0, "Validate on this many images (the first, stratified) while training; 0 for all.")
@@ -244,6 +249,9 @@ class TrainConfig(_Config):
             _require(0 <= value < 1, name, value, "at least 0 and less than 1")
         precisions = ("auto", "float32", "bfloat16")
         _require(self.precision in precisions, "precision", repr(self.precision), "auto, float32 or bfloat16")
+        object.__setattr__(self, "threads", str(self.threads))
+        allowed = self.threads == "auto" or (self.threads.isdecimal() and int(self.threads) >= 1)
+        _require(allowed, "threads", repr(self.threads), "auto, or 1 or more")
         _require(self.compile in ("auto", "on", "off"), "compile", repr(self.compile), "auto, on or off")
 
 

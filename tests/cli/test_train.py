@@ -15,13 +15,20 @@ import pytest
 
 from cpixelcnn.config import RunConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
-from cpixelcnn.training import loop
+from cpixelcnn.training import estimate, loop
 from cpixelcnn.training import train as train_module
 
 Cli = Callable[..., Any]
 DECIDED_BY_IMAGES = {"classes", "class_counts", "image_channels", "image_height", "image_width"}
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps of the largest presets take minutes."""
+    monkeypatch.setattr(estimate, "estimate", lambda *_: estimate.Estimate(1, 1.0, 1.0, None))
+
+
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_dry_run_prints_the_configuration_of_every_preset(cli: Cli, tmp_path: Path, preset: str) -> None:
     outcome = cli("train", "--preset", preset, "--dry-run")
@@ -36,16 +43,18 @@ def test_a_dry_run_prints_the_configuration_of_every_preset(cli: Cli, tmp_path: 
     assert os.listdir(tmp_path) == []
 
 
-def test_explicit_flags_win_over_the_preset(cli: Cli) -> None:
-    arguments = ["-n", 7, "--dropout", 0.25, "-x", 3, "--no-horizontal-flip", "-d", "mnist", "-i", "/somewhere"]
+@pytest.mark.usefixtures("unmeasured")
+def test_explicit_flags_win_over_the_preset(cli: Cli, photographs: Path) -> None:
+    arguments = ["-n", 7, "--dropout", 0.25, "-x", 3, "--no-horizontal-flip", "-d", "folder", "-i", photographs]
     document = cli("train", *arguments, "--preset", "small", "--dry-run", "--out", "my [run]").document
     assert (document["model"]["nr_filters"], document["model"]["dropout"], document["train"]["epochs"]) == (7, 0.25, 3)
     assert document["train"]["horizontal_flip"] is False
-    assert (document["data"]["dataset"], document["data"]["data_dir"]) == ("mnist", "/somewhere")
+    assert (document["data"]["dataset"], document["data"]["data_dir"]) == ("folder", str(photographs))
     assert document["model"]["early_fusion"] == "template"  # the preset's
     assert document["run"] == "my [run]"
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_every_field_of_the_training_has_its_option(cli: Cli) -> None:
     given = {
         "schedule": "cosine",
@@ -73,7 +82,7 @@ def test_the_first_command_of_all(home: Path, run: Path) -> None:
     out, err = (home / "stdout.txt").read_text(), (home / "stderr.txt").read_text()
     assert "epoch 1/1" in out
     assert "accuracy" in out
-    assert "test (1000 images)" in out
+    assert "on 1000 test images" in out
     assert "parameters" in err
     assert "16 for training, 20 for validation" in err
     assert "cpixelcnn sample --model runs/embedded-tiny-1" in err
@@ -89,7 +98,7 @@ def test_a_finished_run_says_so_and_goes_on_if_asked(cli: Cli, run: Path, tmp_pa
     before = (copy / "metrics.jsonl").read_bytes()
     outcome = cli("train", "--resume", "auto")
     assert outcome.code == 0
-    assert "runs/mine is finished (1 epochs)" in outcome.err
+    assert "runs/mine is finished (1 epoch)" in outcome.err
     assert "--epochs" in outcome.err
     assert (copy / "metrics.jsonl").read_bytes() == before
     outcome = cli("train", "--resume", "auto", "--epochs", 2)
@@ -198,7 +207,7 @@ def test_a_folder_of_ones_own(cli: Cli, photographs: Path) -> None:
     outcome = cli("train", "-d", "folder", "-i", photographs, *sizes, "-x", 1, "-o", "r", "-b", 5)
     assert outcome.code == 0, outcome.err
     assert "12 for training, 8 for validation" in outcome.err
-    assert "test (8 images)" in outcome.out
+    assert "on 8 test images" in outcome.out
 
 
 def test_bad_images_stop_the_training_before_it_starts(cli: Cli, photographs: Path) -> None:
@@ -213,7 +222,7 @@ def test_bad_images_stop_the_training_before_it_starts(cli: Cli, photographs: Pa
     assert not Path("r").exists()
     outcome = cli(*arguments, "--skip-bad")
     assert outcome.code == 0, outcome.err
-    assert "2 images that cannot be read were left out" in outcome.err
+    assert "left out 2 images that cannot be read" in outcome.err
 
 
 def test_running_out_of_memory_is_one_line_of_advice(
@@ -230,6 +239,28 @@ def test_running_out_of_memory_is_one_line_of_advice(
     assert "--batch-size" in outcome.err.splitlines()[-1]
     assert "1099511627776" not in outcome.err
     assert tree(copy / "checkpoints") == tree(run / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 400 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried to"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_every_lack_of_memory_gets_the_advice(cli: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def starve(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(train_module, "train", starve)
+    outcome = cli("train")
+    assert outcome.code == 1
+    assert "out of memory; pass a smaller --batch-size" in outcome.err.splitlines()[-1]
 
 
 def test_an_internal_error_is_one_line_that_says_how_to_see_more(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,3 +307,72 @@ def test_tensorboard_beside_the_display(cli: Cli, photographs: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert "epoch 1/1" in outcome.out
     assert len(list(Path("r/tensorboard").glob("events.*"))) == 1
+
+
+def test_what_a_run_found_is_kept(run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    assert results["finished"] is True
+    assert results["best_epoch"] == 1
+    assert 0 <= results["validation"]["accuracy"] <= 1
+    assert results["test"]["n_images"] == 1000
+    assert results["test"]["bpd"] > 0
+
+
+def test_the_summary_names_the_files(home: Path) -> None:
+    said = (home / "stdout.txt").read_text()
+    assert all(name in said for name in ("best checkpoint: epoch 1", "curves.png", "metrics.csv", "results.json"))
+
+
+def test_without_the_test_split_and_as_a_document(cli: Cli, photographs: Path) -> None:
+    (photographs / "test" / "panda" / "broken.png").write_bytes(b"")
+    arguments = ["-d", "folder", "-i", photographs, "-n", 4, "-m", 2, "-x", 1, "-o", "run"]
+    outcome = cli("train", *arguments)
+    assert outcome.code == 3, "a bad file of the test split is found before the training"
+    assert not Path("run").exists()
+    outcome = cli("train", *arguments, "--no-test", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["run"] == "run"
+    assert outcome.document["test"] is None
+    assert "epoch 1/1" in outcome.err
+    assert cli("train", "--resume", "run", "--json").document["best_epoch"] == 1
+
+
+def test_resume_without_a_value_means_auto(cli: Cli, photographs: Path, tmp_path: Path) -> None:
+    arguments = ["train", "-d", "folder", "-i", photographs, "-n", 4, "-m", 2, "-x", 1, "--no-test"]
+    assert cli(*arguments, "--resume", "-o", "runs/first").code == 0
+    outcome = cli("train", "--resume")
+    assert "runs/first is finished (1 epoch); pass a larger --epochs to go on" in outcome.err
+    outcome = cli("train", "--resume", "first", "-x", 2, "--no-test")
+    assert outcome.code == 0, outcome.err
+    outcome = cli("train", "--resume", "frist")
+    assert outcome.code == 4
+    assert "did you mean 'first'?" in outcome.err
+    outcome = cli("train", "--resume", "first", "--preset", "small")
+    assert outcome.code == 2
+    assert "--preset small (with --early-fusion template) contradicts the checkpoint, which has vector" in outcome.err
+    photographs.rename(tmp_path / "moved")
+    outcome = cli("train", "--resume", "first", "-x", 3)
+    assert outcome.code == 3
+    assert f"not in {photographs} any more; pass their place with --data-dir" in outcome.err
+
+
+def test_a_dry_run_can_be_fed_back(cli: Cli, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photographs.parent)
+    arguments = ["-d", "folder", "-i", "photographs", "-n", 5, "-m", 2, "--lr", 0.005, "--dry-run"]
+    outcome = cli("train", *arguments)
+    assert outcome.code == 0, outcome.err
+    first = outcome.document
+    assert first["images"] == {"train": 12, "validation": 8, "test": 8}
+    assert first["estimate"]["nr_parameters"] > 1000
+    assert first["estimate"]["seconds_per_epoch"] >= first["estimate"]["seconds_per_step"] > 0
+    assert first["data"]["data_dir"] == str(photographs)
+    Path("settings.json").write_text(json.dumps(first))
+    again = cli("train", "--config", "settings.json", "-x", 2, "--dry-run").document
+    assert again["model"] == first["model"]
+    assert again["train"] == {**first["train"], "epochs": 2}
+    Path("settings.toml").write_text("[model]\nnr_filters = 5\n")
+    assert cli("train", "--config", "settings.toml", *arguments[:4], "--dry-run").document["model"]["nr_filters"] == 5
+    Path("settings.json").write_text('{"model": {"nr_filter": 5}}')
+    assert cli("train", "--config", "settings.json").code == 2
+    outcome = cli("train", "-d", "folder", "-i", "nowhere", "--dry-run")
+    assert outcome.code == 3

@@ -71,7 +71,7 @@ def early_failures() -> list[Any]:
     """Arguments, trouble of which process, exit code, message."""
     return [
         pytest.param(["--out", "/proc/no"], {}, 2, "cannot be written to", id="leader: directory"),
-        pytest.param(["--resume", "nowhere"], {}, 4, "no such directory", id="leader: plan"),
+        pytest.param(["--resume", "nowhere"], {}, 4, "no such run", id="leader: plan"),
         pytest.param(["--batch-size", "1"], {}, 2, "--batch-size 1 is for all processes", id="all: too small a batch"),
         pytest.param(["--device", "cuda:99"], {}, 2, "--device cuda:99 is not there", id="all: device"),
         pytest.param([], {1: distributed_work.bad_images}, 3, "this machine is empty", id="the other: images"),

@@ -57,11 +57,26 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a character that the locale lacks must not end the work
+    sys.argv[1:] = _with_resume_value(sys.argv[1:])
     code = _run()
     if code and "--json" in sys.argv and not console.json_written:
         console.write_json({"error": _last_error or "see stderr", "exit_code": code})
     _flush_or_forget()
     sys.exit(code)
+
+
+def _with_resume_value(arguments: list[str]) -> list[str]:
+    """The arguments with "auto" after a `--resume` that has no value, since Typer's options need one.
+
+    >>> _with_resume_value(["train", "--resume", "--epochs", "3"])
+    ['train', '--resume', 'auto', '--epochs', '3']
+    """
+    if arguments[:1] != ["train"]:
+        return arguments
+    result = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        result += [argument, "auto"] if argument in ("--resume", "-r") and following.startswith("-") else [argument]
+    return result
 
 
 _last_error = ""
@@ -83,13 +98,20 @@ def _run() -> int:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        if type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+        if _is_out_of_memory(error):
             return _failed("out of memory; pass a smaller --batch-size (checkpoints are intact)", 1)
         reason = str(error).strip().split("\n")[0]
         return _failed(
             f"internal error: {type(error).__name__}: {reason} (set {DEBUG_VARIABLE}=1 for the traceback)", 1
         )
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch, the allocator of the CPU (its texts on Linux, macOS and Windows) or Python lacks memory."""
+    texts = ("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory", "not enough memory")
+    named = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
+    return named or any(text in str(error) for text in texts)
 
 
 def _failed(message: str, code: int) -> int:

@@ -75,8 +75,8 @@ def confusion_table(scores: ClassificationScores, classes: tuple[str, ...]) -> T
     return table
 
 
-def training_table(result: TrainResult, held_out: str, evaluation: Evaluation | None) -> Table:
-    """What a training came to: the validation figures that chose the checkpoint, and held-out ones if any."""
+def training_table(result: TrainResult, test: Evaluation | None) -> Table:
+    """What a training came to: the validation metrics of the best epoch, those of the test split, and the files."""
     best = result.best
     rows = []
     if "accuracy" in best:
@@ -85,14 +85,15 @@ def training_table(result: TrainResult, held_out: str, evaluation: Evaluation | 
     bits = best.get("validation_bpd", best.get("validation_bpd_marginal"))
     if bits is not None:
         rows.append(("validation bits/dim", f"{bits:.4f}"))
-    if evaluation is not None:
-        named = evaluation_rows(evaluation) if evaluation.scores else density_rows(evaluation.density)
-        rows += [(f"{held_out.split()[0]} {name}", value) for name, value in named]
+    if test is not None:
+        named = evaluation_rows(test) if test.scores else density_rows(test.density)
+        rows += [(f"test {name}", value) for name, value in named]
     if result.sample_grid is not None:
-        rows.append(("sample grid", str(result.sample_grid)))
+        rows.append(("samples (last epoch)", str(result.sample_grid)))
+    rows += [(name, str(result.run / name)) for name in ("curves.png", "metrics.csv", "results.json")]
     rows.append(("run", str(result.run)))
-    title = "best checkpoint" + (f", held out: {held_out}" if evaluation else "")
-    return facts(title, rows)
+    title = f"best checkpoint: epoch {result.best_epoch}" if result.best_epoch else "best checkpoint"
+    return facts(title + (f", on {test.density.n_images} test images" if test else ""), rows)
 
 
 def evaluation_rows(evaluation: Evaluation) -> list[tuple[str, str]]:

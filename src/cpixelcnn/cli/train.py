@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import json as json_module
 import shlex
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
+from cpixelcnn.cli.console import plural
 from cpixelcnn.cli.setup import shared_work
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
@@ -20,6 +22,7 @@ from cpixelcnn.presets import PRESETS
 if TYPE_CHECKING:
     import torch
 
+    from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.distributed import Processes
     from cpixelcnn.evaluation.evaluate import Evaluation
     from cpixelcnn.training.loop import TrainResult
@@ -37,7 +40,8 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         "-r",
-        help="auto: go on in --out, or in the newest run, where there is a checkpoint; or the path of a run.",
+        help="Resume a run, named by its path or its name under runs/. Without a value (or with auto): --out or the "
+        "newest run if it holds a checkpoint; otherwise a new run starts.",
         show_default=False,
     ),
 ]
@@ -47,7 +51,21 @@ TensorBoard = Annotated[
 Wandb = Annotated[
     bool, typer.Option("--wandb", help="Record for Weights & Biases as well (pip install 'cpixelcnn[wandb]').")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
+NoTest = Annotated[
+    bool, typer.Option("--no-test", help="Do not evaluate the best checkpoint on the test split at the end.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Take settings from a JSON or TOML file, such as a run's config.json or the output of --dry-run. "
+        "Options that are given win over it, and it wins over the preset.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print settings, numbers of images and parameters, and time; train nothing.")
+]
 
 
 def train(
@@ -81,6 +99,7 @@ def train(
     discriminative_share: o.DiscriminativeShare = None,
     precision: o.Precision = None,
     compile: o.Compile = None,
+    threads: o.Threads = None,
     seed: o.TrainSeed = None,
     eval_interval: o.EvalInterval = None,
     eval_images: o.EvalImages = None,
@@ -100,9 +119,12 @@ def train(
     download: o.Download = False,
     out: o.Out = None,
     resume: Resume = None,
+    no_test: NoTest = False,
+    config: Config = None,
     tensorboard: TensorBoard = False,
     wandb: Wandb = False,
     dry_run: DryRun = False,
+    json: o.Json = False,
     device: o.Device = "auto",
 ) -> None:
     """Train a model, by default a small one on the embedded images; Ctrl-C saves and --resume goes on.
@@ -117,51 +139,111 @@ def train(
     with shared_work(TIMEOUT) as processes:
         with processes.together():
             chosen = choose_device(device, processes.local_rank)
-        plan = processes.broadcast(make_plan, _request(flags, preset), out=out, resume=resume)
+        plan = processes.broadcast(make_plan, _request(flags, preset, config), out=out, resume=resume)
         for warning in plan.warnings:
             console.warn(warning)
-        if dry_run:
-            _print_dry_run(plan, chosen.device)
-            return
-        console.info(f"device     {chosen.device} ({chosen.reason})")
-        if plan.finished:
-            console.info(f"{plan.run} {plan.finish}")
+        if not dry_run:
+            console.info(f"device     {chosen.device} ({chosen.reason})")
+        if plan.finished and not dry_run:
+            console.info(f"{plan.run} {console.with_flags(plan.finish)}")
+            if json:
+                _write_json(plan.run)
             return
         with processes.together():
             trackers = _trackers(tensorboard, wandb)
-        result = _train(plan, chosen.device, download, trackers, processes)
+        images = _read_images(plan, processes, download=download, test=not no_test)
+        if dry_run:
+            _print_dry_run(plan, chosen.device, images)
+            return
+        result = _train(plan, images, chosen.device, trackers, processes, quiet=json)
         if result.note:
             console.info(result.note)
-        if not result.finished:
-            return
-        _show_result(plan, result, *_evaluate_held_out(plan, result, chosen.device, download, processes))
+        evaluation = _evaluate_held_out(result, images, chosen.device, processes) if result.finished else None
+        if processes.is_main:
+            from cpixelcnn.training.results import write_results
+
+            write_results(result, evaluation)
+        if json:
+            _write_json(result.run)
+        elif result.finished:
+            _show_result(result, evaluation)
 
 
-def _request(flags: dict[str, Any], preset: str | None) -> Request:
-    """The fields that were given on the command line, sorted into their configurations."""
-    from cpixelcnn.training.plan import Request
+def _request(flags: dict[str, Any], preset: str | None, config: Path | None) -> Request:
+    """The fields that were given on the command line or in a file, sorted into their configurations."""
+    from cpixelcnn.training.plan import Request, read_request
 
-    def given(config: type) -> dict[str, Any]:
-        names = [f.name for f in dataclasses.fields(config)]
+    def given(kind: type) -> dict[str, Any]:
+        names = [f.name for f in dataclasses.fields(kind)]
         return {name: flags[name] for name in names if flags.get(name) is not None}
 
     request = Request(given(ModelConfig), given(DataConfig), given(TrainConfig))
+    if config is not None:
+        request = request.on_top_of(read_request(config))
     return request.with_preset(preset) if preset else request
 
 
-def _print_dry_run(plan: Plan, device: torch.device) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """The splits of a training, all read before its first step, so that bad files are found at once."""
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet | None
+
+
+def _read_images(plan: Plan, processes: Processes, *, download: bool, test: bool) -> _Images:
+    from cpixelcnn.datasets.registry import load_split
+    from cpixelcnn.errors import BadImagesError, DataError
+
+    data = plan.config.data
+    with processes.together():
+        if download and processes.is_main and not processes.alone:  # what is missing, before the others look for it
+            load_split(data, "train", download=True)
+    with processes.together(), console.activity("reading images") as progress:
+        train_set, validation_set = (
+            load_split(data, split, download=download, progress=progress) for split in ("train", "validation")
+        )
+        test_set = None
+        if test:
+            try:
+                test_set = load_split(data, "test", download=download, progress=progress)
+            except BadImagesError:
+                raise
+            except DataError as error:
+                console.warn(f"there will be no test metrics: {error}")
+    skipped = sum(images.nr_skipped for images in (train_set, validation_set, test_set) if images is not None)
+    if skipped:
+        console.warn(f"left out {plural(skipped, 'image')} that cannot be read")
+    if validation_set.origin:
+        console.info(f"split      {validation_set.origin}")
+    labelled = processes.all_gather(test_set is not None and test_set.labelled)
+    return _Images(train_set, validation_set, test_set if all(labelled) else None)
+
+
+def _print_dry_run(plan: Plan, device: torch.device, images: _Images) -> None:
     from rich.markup import escape
+
+    from cpixelcnn.training.estimate import estimate
 
     document = plan.config.to_json()
     for decided_by_images in ("classes", "class_counts", "image_channels", "image_height", "image_width"):
         if plan.checkpoint is None:
             del document["model"][decided_by_images]
+    with console.activity("measuring three steps"):
+        measured = estimate(plan.config, images.train, device)
     document |= {
         "run": str(plan.run),
         "resume": str(plan.checkpoint) if plan.checkpoint else None,
         "device": str(device),
+        "images": {
+            "train": len(images.train),
+            "validation": len(images.validation),
+            "test": len(images.test) if images.test else None,
+        },
+        "estimate": dataclasses.asdict(measured),
     }
-    console.print_result(escape(json.dumps(document, indent=2)))
+    console.print_result(escape(json_module.dumps(document, indent=2)))
 
 
 def _trackers(tensorboard: bool, wandb: bool) -> list[Tracker]:
@@ -174,35 +256,27 @@ def _trackers(tensorboard: bool, wandb: bool) -> list[Tracker]:
 
 
 def _train(
-    plan: Plan, device: torch.device, download: bool, trackers: list[Tracker], processes: Processes
+    plan: Plan,
+    images: _Images,
+    device: torch.device,
+    trackers: list[Tracker],
+    processes: Processes,
+    *,
+    quiet: bool,
 ) -> TrainResult:
     from cpixelcnn.cli.display.training import TrainingDisplay
-    from cpixelcnn.datasets.registry import load_split
     from cpixelcnn.training.train import train as run_training
 
-    with processes.together():
-        if download and processes.is_main and not processes.alone:  # what is missing, before the others look for it
-            load_split(plan.config.data, "train", download=True)
-    with processes.together(), console.activity("reading images") as progress:
-        train_set, validation_set = (
-            load_split(plan.config.data, split, download=download, progress=progress)
-            for split in ("train", "validation")
-        )
-    skipped = train_set.nr_skipped + validation_set.nr_skipped
-    if skipped:
-        console.warn(f"{skipped} images that cannot be read were left out")
-    if validation_set.origin:
-        console.info(f"split      {validation_set.origin}")
     with ExitStack() as contexts:
         for tracker in trackers:  # before the display: what they say on closing is not to be written across it
             contexts.enter_context(tracker)
-        display = contexts.enter_context(TrainingDisplay())
+        display = contexts.enter_context(TrainingDisplay(epochs_to_stderr=quiet))
         for tracker in trackers:
             tracker.warn = display.on_warning
         return run_training(
             plan.config,
-            train_set,
-            validation_set,
+            images.train,
+            images.validation,
             plan.run,
             device=device,
             resume=plan.run if plan.checkpoint else None,
@@ -213,31 +287,29 @@ def _train(
 
 
 def _evaluate_held_out(
-    plan: Plan, result: TrainResult, device: torch.device, download: bool, processes: Processes
-) -> tuple[str, Evaluation | None]:
-    """The best checkpoint on the test split, which nothing was chosen by; None where that split has no labels."""
-    from cpixelcnn.datasets.registry import load_split
-    from cpixelcnn.errors import DataError
+    result: TrainResult, images: _Images, device: torch.device, processes: Processes
+) -> Evaluation | None:
+    """The best checkpoint on the test split, which nothing was chosen by; None without labelled test images."""
     from cpixelcnn.evaluation.evaluate import evaluate
     from cpixelcnn.runs.load import load
 
-    test_set = None
-    try:
-        test_set = load_split(plan.config.data, "test", download=download)
-    except DataError as error:
-        console.warn(f"no test figures: {error}")
-    if not all(processes.all_gather(test_set is not None and test_set.labelled)) or test_set is None:
-        return "", None
+    if images.test is None:
+        return None
     with processes.together():
         model = load(result.run, device=device)
     with console.activity("test split") as progress:
-        evaluation = evaluate(model, test_set, processes=processes, progress=progress)
-    return f"test ({len(test_set)} images)", evaluation
+        return evaluate(model, images.test, processes=processes, progress=progress)
 
 
-def _show_result(plan: Plan, result: TrainResult, held_out: str, evaluation: Evaluation | None) -> None:
+def _write_json(run: Path) -> None:
+    from cpixelcnn.training.results import read_results
+
+    console.write_json({"run": str(run), **read_results(run)})
+
+
+def _show_result(result: TrainResult, evaluation: Evaluation | None) -> None:
     from cpixelcnn.cli.tables import training_table
 
-    console.print_result(training_table(result, held_out, evaluation))
-    run = shlex.quote(str(plan.run))
+    console.print_result(training_table(result, evaluation))
+    run = shlex.quote(str(result.run))
     console.info(f"next: cpixelcnn sample --model {run}   or   cpixelcnn eval --model {run}")

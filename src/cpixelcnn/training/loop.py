@@ -40,6 +40,7 @@ from cpixelcnn.training.state import TrainState, create_state
 from cpixelcnn.training.step import TrainingStep
 from cpixelcnn.training.step_metrics import StepMetrics
 from cpixelcnn.training.stopping import StopRequest, TimeBudget, TimeSpent
+from cpixelcnn.training.threads import Threads
 from cpixelcnn.training.validation import is_better, validation_metrics
 
 
@@ -107,18 +108,25 @@ class Training:
         with processes.together():
             self.state = self._first_state()
         self.progress = self.state.progress
-        self.writer = RunWriter(self.run, config, self.state, self.callback)
-        environment = (call.device, self.precision, self.compilation, self.progress.images_seen, call.command)
-        processes.broadcast(lambda: self.writer.open(call.checkpoint, describe_environment(*environment)))
-        with processes.together():
-            self.log = MetricsLog(self.run, self.progress.epoch)
-        processes.broadcast_tensors([*self.state.model.parameters(), *self.state.ema.model.parameters()])
         self.budget = TimeBudget(self.options.max_minutes)
         parallel = ParallelNetwork(self.state.model, processes)
         self.agreement = Agreement(processes, call.stop, self.budget, parallel.group)
         self.source = BatchSource(train_set, self.options, call.device)
         objective = Objective(config, self.precision.name, call.device)
         self.take_step = TrainingStep(config, self.state, self.source, objective, parallel, self.agreement)
+        self.threads = Threads(
+            self.options.threads, self.progress.threads, adaptive=call.device.type == "cpu" and processes.alone
+        )
+        images_left = self.options.epochs * len(train_set) - self.progress.images_seen
+        steps_left = images_left // self.options.batch_size
+        self.threads_choice = self.threads.choose(self.take_step.trial, steps_left)
+        self.progress.threads = self.threads_choice.count
+        self.writer = RunWriter(self.run, config, self.state, self.callback)
+        environment = (call.device, self.precision, self.compilation, self.progress.images_seen, call.command)
+        processes.broadcast(lambda: self.writer.open(call.checkpoint, describe_environment(*environment)))
+        with processes.together():
+            self.log = MetricsLog(self.run, self.progress.epoch)
+        processes.broadcast_tensors([*self.state.model.parameters(), *self.state.ema.model.parameters()])
         self.metrics = StepMetrics(
             self.run, self.options.max_bad_steps, self.progress, call.device, self.agreement, processes, self.callback
         )
@@ -229,6 +237,10 @@ class Training:
             lr=progress.lr,
         )
         self.metrics.add(position, metrics, started)
+        news = self.threads.after_step(time.perf_counter() - started, len(indices), self.take_step.trial)
+        if news:
+            progress.threads = torch.get_num_threads()
+            self.callback.on_warning(f"step {progress.step}: {news}")
 
     def _close_epoch(self, validate: bool) -> tuple[EpochRecord, bool]:
         """Validate, and make the record of the epoch that has just ended; whether it is the best so far."""
@@ -285,4 +297,6 @@ class Training:
             compiled=self.compilation.wanted,
             compiled_reason=self.compilation.reason,
             processes=self.call.processes.world_size,
+            threads=self.threads_choice.count,
+            threads_reason=self.threads_choice.reason,
         )

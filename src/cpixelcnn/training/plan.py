@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths,
 from cpixelcnn.training.checkpoint import FoundCheckpoint, find_checkpoint
 from cpixelcnn.training.warm_start import inherited_architecture, read_source
 
+_DECIDED_BY_IMAGES = {"image_channels", "image_height", "image_width", "classes", "class_counts"}
 _MAY_CHANGE_IN_DATA = {"data_dir", "skip_bad"}  # where the same images are, and whether to be strict about them
 _MUST_STAY_IN_TRAINING = {"seed", "ema_decay", "init_from"}
 
@@ -29,6 +32,12 @@ class Request:
     data: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None
+
+    def on_top_of(self, base: Request) -> Request:
+        """This request, with the fields that it does not set from another one."""
+        return Request(
+            {**base.model, **self.model}, {**base.data, **self.data}, {**base.train, **self.train}, self.preset
+        )
 
     def with_preset(self, name: str) -> Request:
         """This request on top of a preset's fields."""
@@ -89,6 +98,33 @@ def make_plan(request: Request, *, out: Path | None = None, resume: str | None =
         )
     finish = _finish(config.train, found.manifest) if found.manifest["finished"] else ""
     return Plan(config, run, found.path, int(found.manifest["images_seen"]), finish, found.warnings)
+
+
+def read_request(path: Path) -> Request:
+    """The fields that a file sets: JSON or TOML with objects `model`, `data` and `train`, each of which may be missing.
+
+    A run's `config.json` is such a file; what the images decide (sizes and classes) is left to the images.
+
+    Raises:
+        ConfigError: the file cannot be read, or a field is unknown or cannot have its value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
+        raise ConfigError(f"{path} cannot be read as settings ({reason}); pass a JSON or TOML file") from None
+    parts = {}
+    for name, kind in (("model", ModelConfig), ("data", DataConfig), ("train", TrainConfig)):
+        part = document.get(name, {}) if isinstance(document, dict) else None
+        if not isinstance(part, dict):
+            raise ConfigError(f"{path} holds no settings of {name}, but {part!r}; it needs fields with values")
+        part = {key: value for key, value in part.items() if key not in _DECIDED_BY_IMAGES}
+        checked = kind.from_json(part)
+        parts[name] = {key: getattr(checked, key) for key in part}
+    if not any(parts.values()):
+        raise ConfigError(f"{path} sets nothing; it needs model, data or train")
+    return Request(parts["model"], parts["data"], parts["train"])
 
 
 def plan_call(
@@ -186,10 +222,10 @@ def _finish(options: TrainConfig, manifest: Mapping[str, Any]) -> str:
     """Why a finished checkpoint is finished under these options as well; empty if it is not."""
     epoch = int(manifest["epoch"])
     if epoch >= options.epochs:
-        return f"is finished ({epoch} epochs); pass a larger --epochs to go on"
+        return f"is finished ({epoch} epoch{'s' if epoch != 1 else ''}); pass a larger `epochs` to go on"
     stale = int(manifest.get("stale_validations", 0))
     if 0 < options.patience <= stale:
-        return f"has stopped early ({stale} validations without a new best); pass a larger --patience, or 0, to go on"
+        return f"has stopped early ({stale} validations without a new best); pass a larger `patience`, or 0, to go on"
     return ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.errors import CheckpointError, ConfigError, NonFiniteError
 from cpixelcnn.plots.curves import save_curves
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs.environment import Environment, record_environment
@@ -40,6 +40,8 @@ class RunWriter:
         Raises:
             ConfigError: the directory cannot be written to.
         """
+        for leftover in self.run.glob(".*.tmp"):  # of a call that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         if checkpoint is not None:
             point_links(self.run, self.state.progress, checkpoint)
         try:
@@ -68,7 +70,9 @@ class RunWriter:
 
         Raises:
             CheckpointError: the last one could not be saved.
+            NonFiniteError: a weight or its moving average is not finite, which no checkpoint must be.
         """
+        self._require_finite_weights()
         try:
             save_checkpoint(self.run, self.config, self.state, finished=finished)
         except OSError as error:
@@ -78,6 +82,14 @@ class RunWriter:
                 raise CheckpointError(f"{message}; make room and resume {self.run}") from None
             older = f"{kept[-1].name} is still good" if kept else "there is none yet"
             self.callback.on_warning(f"{message}; training goes on, {older}")
+
+    def _require_finite_weights(self) -> None:
+        parameters = [*self.state.model.parameters(), *self.state.ema.model.parameters()]
+        if not all(bool(parameter.isfinite().all()) for parameter in parameters):
+            raise NonFiniteError(
+                f"weights are not finite after step {self.state.progress.step}; the checkpoints in {self.run} are "
+                "good: resume with a smaller `lr`"
+            )
 
     def save_samples(self, progress: Progress) -> Path | None:
         """Write a grid of samples of the moving average; returns its path, or None if it could not be written."""

@@ -40,6 +40,7 @@ class TrainProgress:
         best: the validation figures of the best checkpoint, and `best_step` its step; empty before the first.
         stale_validations: how many validations there were since, none of them better.
         images_digest: of the training images and their labels; empty in checkpoints of earlier versions.
+        threads: that the last steps were computed with on a CPU; 0 in checkpoints of earlier versions.
     """
 
     step: int = 0
@@ -57,6 +58,7 @@ class TrainProgress:
     best_step: int = -1
     stale_validations: int = 0
     images_digest: str = ""
+    threads: int = 0
 
     def set_images(self, train_set: ImageSet) -> None:
         """Train on these images, which a resumed training must have been trained on before.

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpixelcnn.config import RunConfig
 from cpixelcnn.randomness import derive_seed
@@ -50,19 +50,22 @@ class TrainingStep:
 
     def compile(self, warn: Callable[[str], None]) -> None:
         """Compile the network for the parts of a full batch; where that fails, `warn` is told and it stays as it is."""
+        network = CompiledNetwork(self.parallel.network)
+        if network.learn_from(lambda: self.trial(network), warn):
+            self.network = network
+
+    def trial(self, network: nn.Module | None = None) -> None:
+        """Compute the gradient of a full batch's first part through `network` (or the training's), and forget it."""
         nr_images = min(self.options.batch_size, len(self.source.images))
         mine, _ = self.parallel.local_part(nr_images)
         first_part = torch.arange(nr_images)[mine].chunk(self.options.accumulate)[0].to(self.source.images.device)
-        network = CompiledNetwork(self.parallel.network)
-
-        def try_out() -> None:
+        try:
             with self.parallel.averaging(last=False):
                 batch = self.source.batch(first_part, 0)
-                self.objective(network, batch, 0, nr_images).total.backward()  # type: ignore[no-untyped-call]
-
-        if network.learn_from(try_out, warn):
-            self.network = network
-        self.state.optimiser.zero_grad()
+                loss = self.objective(network or self.network, batch, 0, nr_images)
+                loss.total.backward()  # type: ignore[no-untyped-call]
+        finally:
+            self.state.optimiser.zero_grad()
 
     def __call__(self, indices: Tensor, first: int, step: int, lr: float) -> Tensor:
         """One step of Adam on one batch.

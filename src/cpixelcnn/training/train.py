@@ -20,6 +20,7 @@ from cpixelcnn.training.parallel import check_processes
 from cpixelcnn.training.plan import plan_call
 from cpixelcnn.training.state import check_images
 from cpixelcnn.training.stopping import StopRequest, stop_on_signals
+from cpixelcnn.training.threads import threads_restored
 from cpixelcnn.training.warm_start import initial_weights
 
 
@@ -70,6 +71,7 @@ def train(
     stop = stop or StopRequest()
     with ExitStack() as contexts:
         contexts.enter_context(stop_on_signals(stop))
+        contexts.enter_context(threads_restored())
         with processes.together():
             torch_device = choose_device(device, processes.local_rank).device if isinstance(device, str) else device
         plan = processes.broadcast(plan_call, config, train_set, run=run, resume=resume)

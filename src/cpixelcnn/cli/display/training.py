@@ -22,9 +22,10 @@ _REFRESHES = 5  # a second
 
 
 class TrainingDisplay(Callback):
-    """A context in which a training is shown on stderr; the figures of the epochs go to stdout."""
+    """A context in which a training is shown on stderr; the metrics of the epochs go to stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, epochs_to_stderr: bool = False) -> None:
+        self.epochs_to_stderr = epochs_to_stderr  # where stdout is for a document
         self.live: Live | None = None
         self.line = LiveLine(0)
         self.bits, self.grad_norm = Smoothed(), Smoothed()
@@ -47,6 +48,8 @@ class TrainingDisplay(Callback):
         )
         if start.compiled:
             console.info(f"compiled   with torch.compile, which takes a minute or more ({start.compiled_reason})")
+        if not start.threads_reason.startswith("auto: all"):
+            console.info(f"threads    {start.threads} ({start.threads_reason})")
         if start.processes > 1:
             smaller, larger = divmod(start.config.train.batch_size, start.processes)
             share = f"{smaller} or {smaller + 1}" if larger else str(smaller)
@@ -80,7 +83,7 @@ class TrainingDisplay(Callback):
 
     def on_epoch(self, record: EpochRecord, is_best: bool) -> None:
         self.pace.end_epoch()
-        terminal = console.stdout()
+        terminal = console.stderr() if self.epochs_to_stderr else console.stdout()
         lines = self.table.lines(record, is_best, terminal.width if terminal.is_terminal else None)
         self._print("\n".join(lines))
 
@@ -106,7 +109,9 @@ class TrainingDisplay(Callback):
         return report
 
     def _print(self, line: str) -> None:
-        if self.live and console.stdout().is_terminal:
+        if self.live and (self.epochs_to_stderr or console.stdout().is_terminal):
             self.live.console.print(escape(line))
+        elif self.epochs_to_stderr:
+            console.info(line)
         else:
             console.print_result(escape(line))
