@@ -14,6 +14,7 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.training.loop import Call, Training
 from cpixelcnn.training.plan import config_for_images
+from cpixelcnn.training.threads import threads_restored
 
 MEASURED_STEPS = 3
 LONGEST = 20.0  # seconds; what takes longer is measured over fewer images
@@ -39,7 +40,7 @@ class Estimate:
 def estimate(config: RunConfig, train_set: ImageSet, device: torch.device) -> Estimate:
     """Take three steps of a training and throw them away."""
     config = config_for_images(config, train_set)
-    with tempfile.TemporaryDirectory() as scratch:
+    with threads_restored(), tempfile.TemporaryDirectory() as scratch:
         training = Training(config, train_set, train_set, Call(Path(scratch), device))
         nr_images = min(config.train.batch_size, len(train_set))
         indices = torch.arange(nr_images, device=training.source.images.device)
