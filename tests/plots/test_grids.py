@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cpixelcnn.plots.grids import completion_page, drawing_stages, grid, readable_scale
+from cpixelcnn.plots.grids import completion_page, drawing_stages, grid, readable_scale, side_by_side
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -73,3 +73,12 @@ def test_stages_of_images_while_they_are_drawn(from_row: int, stages: int, rows:
         for stage, row in enumerate(rows):
             values = page[image * len(rows) + stage, 0, :, 0].tolist()
             assert values == [9] * row + [128] * (6 - row)
+
+
+def test_panels_side_by_side_have_headings() -> None:
+    pictures = [np.full((50, width, 3), 200 + i, np.uint8) for i, width in enumerate((120, 90))]
+    page = side_by_side(pictures, ["temperature 1", "guidance 3"])
+    assert np.all(page[-50:, :120] == 200)
+    assert np.all(page[-50:, -90:] == 201)
+    assert page[:-50, :120].min() < 128 and page[:-50, -90:].min() < 128
+    assert np.all(page[:, 120:-90] == 255)

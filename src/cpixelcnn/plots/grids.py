@@ -86,6 +86,22 @@ def save_grid(
     write_png(path, grid(images, columns, captions=captions, headings=headings))
 
 
+def side_by_side(pictures: Sequence[NDArray[np.uint8]], headings: Sequence[str]) -> NDArray[np.uint8]:
+    """Pictures uint8 (H, W, 3) of one height in a row, a heading above each: uint8 (H', W', 3)."""
+    gap, top = 10 * _GAP, _FONT_SIZE + 12
+    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
+    page = np.full((top + max(picture.shape[0] for picture in pictures), width, 3), _PAPER, np.uint8)
+    lefts = []
+    for picture in pictures:
+        lefts.append(lefts[-1] + pictures[len(lefts) - 1].shape[1] + gap if lefts else 0)
+        page[top : top + picture.shape[0], lefts[-1] : lefts[-1] + picture.shape[1]] = picture
+    image = Image.fromarray(page)
+    draw = ImageDraw.Draw(image)
+    for left, picture, text in zip(lefts, pictures, headings, strict=True):
+        _write(draw, (left + picture.shape[1] - 4, top // 2), _printable(text), "rm", picture.shape[1] - 8)
+    return np.asarray(image)
+
+
 def completion_page(originals: Tensor, completed: Tensor, from_row: int) -> Tensor:
     """Before and after, uint8 (M, C, H, W): in each line the original, what was given of it, and its completions.
 
