@@ -91,7 +91,7 @@ def side_by_side(pictures: Sequence[NDArray[np.uint8]], headings: Sequence[str])
     gap, top = 10 * _GAP, _FONT_SIZE + 12
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
     page = np.full((top + max(picture.shape[0] for picture in pictures), width, 3), _PAPER, np.uint8)
-    lefts = []
+    lefts: list[int] = []
     for picture in pictures:
         lefts.append(lefts[-1] + pictures[len(lefts) - 1].shape[1] + gap if lefts else 0)
         page[top : top + picture.shape[0], lefts[-1] : lefts[-1] + picture.shape[1]] = picture
