@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cpixelcnn.evaluation.bits_per_dim import BitsPerDim, bits_per_dim
     from cpixelcnn.evaluation.classify import Classification, classify
     from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
+    from cpixelcnn.fid.score import FrechetScore, fid_score
     from cpixelcnn.model.mixture import DiscretizedLogisticMixture
     from cpixelcnn.model.network import PixelCNN
     from cpixelcnn.presets import preset_config
@@ -61,6 +62,8 @@ _HOMES = {
     "bits_per_dim": "evaluation.bits_per_dim",
     "Evaluation": "evaluation.evaluate",
     "evaluate": "evaluation.evaluate",
+    "FrechetScore": "fid.score",
+    "fid_score": "fid.score",
     "load": "runs.load",
     "Samples": "sampling.sample",
     "sample": "sampling.sample",
@@ -82,6 +85,7 @@ __all__ = [
     "DataError",
     "DiscretizedLogisticMixture",
     "Evaluation",
+    "FrechetScore",
     "ImageSet",
     "Interrupted",
     "ModelConfig",
@@ -95,6 +99,7 @@ __all__ = [
     "bits_per_dim",
     "classify",
     "evaluate",
+    "fid_score",
     "load",
     "load_split",
     "preset_config",

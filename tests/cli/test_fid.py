@@ -102,6 +102,40 @@ def test_statistics_instead_of_a_data_set(cli: Cli, samples: Path, inception: li
     assert "3 dimensions" in outcome.document["error"]
 
 
+def test_a_folder_as_reference_and_its_statistics(
+    cli: Cli, samples: Path, photographs: Path, inception: list[object], tmp_path: Path
+) -> None:
+    saved = tmp_path / "photographs.npz"
+    common = ["fid", "--samples", samples, *inception, "--json"]
+    first = cli(*common, "--reference", photographs / "test", "--save-statistics", saved)
+    assert first.code == 0, first.err
+    assert first.document["n_reference"] == 8
+    second = cli(*common, "--reference", saved)
+    assert second.code == 0, second.err
+    assert second.document["n_reference"] == 8
+    assert second.document["value"] == pytest.approx(first.document["value"])
+
+
+def test_the_network_is_named_before_the_work_and_never_replaced(cli: Cli, against: list[object]) -> None:
+    outcome = cli("fid", "--samples", "absent", *against, "--json")
+    assert "features   efficientnet-lite0" in outcome.err
+    assert outcome.code == 3
+    outcome = cli("fid", "--samples", "absent", *against, "--dims", 2048, "--json")
+    assert outcome.code == 3
+    assert "--dims 2048 asks for Inception" in outcome.document["error"]
+
+
+def test_the_floor_says_how_many_images_it_comes_from(
+    cli: Cli, photographs: Path, against: list[object], inception: list[object]
+) -> None:
+    """The number is that of the images there were, which may be fewer than the samples."""
+    outcome = cli("fid", "--samples", photographs, *against, *inception)
+    assert outcome.code == 0, outcome.err
+    document = cli("fid", "--samples", photographs, *against, *inception, "--json").document
+    assert document["n_floor"] < document["n_samples"]
+    assert f"({document['n_floor']} real images)" in outcome.out
+
+
 def test_without_inception_another_network_answers_and_says_so(cli: Cli, samples: Path, against: list[object]) -> None:
     outcome = cli("fid", "--samples", samples, *against, "--json")
     assert outcome.code == 0, outcome.err
@@ -119,11 +153,11 @@ def test_by_default_the_reference_is_what_the_samples_were_learned_from(
 ) -> None:
     asked: list[tuple[str, str, int | None]] = []
 
-    def instead(images: Any, config: Any, split: str, *_: Any) -> Any:
+    def instead(config: Any, split: str, *_: Any) -> Any:
         asked.append((config.dataset, split, config.image_size))
         raise command.typer.Exit(0)
 
-    monkeypatch.setattr(command, "_against_data_set", instead)
+    monkeypatch.setattr(command, "_load_references", instead)
     cli("fid", "--samples", samples, *inception)
     cli("fid", "--samples", samples, *inception, "--split", "validation", "--reference-size", 16)
     assert asked == [("embedded", "test", 8), ("embedded", "validation", 16)]
@@ -144,12 +178,17 @@ def test_mistakes(
         (["--samples", samples, "--dims", 100, *inception[:2]], 2, "--dims 100"),
         (["--samples", samples, "--weights", "absent.pth", "--dims", 64], 3, "absent.pth"),
         (["--samples", tmp_path / "lone", "--model", run, *inception], 3, "at least 2 images"),
-        (["--samples", samples, "--reference", "absent.npz", *inception], 3, "absent.npz"),
         (["--samples", samples, "--split", "tset", *inception], 2, "tset"),
     ):
         outcome = cli("fid", *against, *arguments, "--json")
         assert outcome.code == code, outcome.err
         assert message in outcome.document["error"]
+    outcome = cli("fid", "--samples", samples, "--reference", "absent.npz", *inception, "--json")
+    assert outcome.code == 3
+    assert "absent.npz" in outcome.document["error"]
+    outcome = cli("fid", "--samples", samples, "--reference", samples, *against, *inception, "--json")
+    assert outcome.code == 2
+    assert "leave out --dataset, --data-dir" in outcome.document["error"]
     outcome = cli("fid", "--json")
     assert outcome.code == 2
     assert "--samples" in outcome.err

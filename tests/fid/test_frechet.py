@@ -250,3 +250,18 @@ def test_damage_is_refused_or_harmless(tmp_path: Path) -> None:
         except DataError:
             continue
         assert np.isfinite(statistics.mean).all() and np.isfinite(statistics.factor).all()
+
+
+def test_a_statistics_file_is_measured_before_it_is_computed_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "huge.npz"
+    np.savez_compressed(path, mu=np.zeros(1000), sigma=np.zeros((1000, 1000)))
+    monkeypatch.setattr(np.linalg, "eigh", lambda *_: pytest.fail("computed before the dimensions were compared"))
+    with pytest.raises(DataError, match="statistics of 1000 dimensions, but the features here have 64"):
+        load_statistics(path, 64)
+    np.savez_compressed(path, mu=np.zeros(64), sigma=np.zeros((6000, 6000)))
+    with pytest.raises(DataError, match="expands to more than 256 MiB"):
+        load_statistics(path, 64)
+    with pytest.raises(DataError, match="folder or a device"):
+        load_statistics(Path("/dev/zero"), 64)

@@ -164,7 +164,9 @@ def test_reference_file(toy: FeatureNetwork, tmp_path: Path) -> None:
 def test_reference_file_of_other_features(toy: FeatureNetwork, tmp_path: Path) -> None:
     path = tmp_path / "reference.npz"
     save_statistics(path, GaussianStatistics.from_features(torch.rand(9, 4)))
-    with pytest.raises(DataError, match=r"reference\.npz holds statistics of 4 dimensions, but toy gives 6"):
+    with pytest.raises(
+        DataError, match=r"reference\.npz holds statistics of 4 dimensions, but the features here have 6"
+    ):
         frechet_score(image_set(9, 1), path, toy)
     path.write_text("<html>")
     with pytest.raises(DataError, match=r"reference\.npz"):

@@ -11,14 +11,11 @@ import typer
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli.setup import data_config
+from cpixelcnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    import torch
-
     from cpixelcnn.config import DataConfig
     from cpixelcnn.datasets.image_set import ImageSet
-    from cpixelcnn.fid.features import FeatureNetwork
-    from cpixelcnn.fid.score import FrechetScore
 
 SamplesFolder = Annotated[
     Path,
@@ -30,7 +27,14 @@ SamplesFolder = Annotated[
 Features = Annotated[
     str, typer.Option("--features", help="auto, inception or efficientnet-lite0 (whose distance is not an FID).")
 ]
-Dims = Annotated[int, typer.Option("--dims", help="Dimensions of Inception's features: 64, 192, 768 or 2048.")]
+Dims = Annotated[
+    int | None,
+    typer.Option(
+        "--dims",
+        help="Dimensions of Inception's features: 64, 192, 768 or 2048 (the default). Asks for Inception.",
+        show_default=False,
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(
@@ -39,7 +43,19 @@ Weights = Annotated[
 ]
 Reference = Annotated[
     Path | None,
-    typer.Option("--reference", help="Statistics (.npz with mu and sigma) instead of a data set.", show_default=False),
+    typer.Option(
+        "--reference",
+        help="A folder of images, or statistics (.npz with mu and sigma), instead of a data set.",
+        show_default=False,
+    ),
+]
+SaveStatistics = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-statistics",
+        help="Also write the statistics of the reference to this .npz, for --reference another time.",
+        show_default=False,
+    ),
 ]
 ReferenceSize = Annotated[
     int | None,
@@ -57,9 +73,10 @@ def fid(
     samples: SamplesFolder,
     model: o.Model = None,
     features: Features = "auto",
-    dims: Dims = 2048,
+    dims: Dims = None,
     weights: Weights = None,
     reference: Reference = None,
+    save_statistics: SaveStatistics = None,
     reference_size: ReferenceSize = None,
     split: Split = "test",
     dataset: o.Dataset = None,
@@ -73,22 +90,43 @@ def fid(
     from cpixelcnn.config import DataConfig
     from cpixelcnn.device import choose_device
     from cpixelcnn.fid.features import choose_features
+    from cpixelcnn.fid.score import frechet_score
     from cpixelcnn.sampling.folder.reader import read_samples
 
     chosen = choose_device(device)
     console.info(f"device     {chosen.device} ({chosen.reason})")
-    images, recorded = read_samples(samples)
     network = choose_features(features, dims, weights)
+    console.info(f"features   {network.name}, {network.dims} dimensions; {network.weights_source}")
+    for sentence in (network.fallback_reason, network.caveat):
+        if sentence:
+            console.warn(sentence)
+    images, recorded = read_samples(samples)
+    others = None
+    against: ImageSet | Path
     if reference is None:
         stored = recorded or (_data_of_model(model) if dataset is None else DataConfig(dataset=dataset))
         config = data_config(stored, dataset, data_dir)
-        size = reference_size or images.images.shape[-1]
-        config = dataclasses.replace(config, image_size=size)
-        score = _against_data_set(images, config, split, network, chosen.device, batch_size, download)
+        config = dataclasses.replace(config, image_size=reference_size or images.images.shape[-1])
+        against, others = _load_references(config, split, download)
     else:
-        score = _against_statistics(images, reference, network, chosen.device, batch_size)
+        _refuse_together(dataset, data_dir, reference_size, split)
+        against = _read_reference(reference)
+    with console.activity("features") as progress:
+        score = frechet_score(
+            images,
+            against,
+            network,
+            floor_images=others,
+            device=chosen.device,
+            batch_size=batch_size,
+            progress=progress,
+            statistics_file=save_statistics,
+        )
     for warning in score.warnings:
-        console.warn(warning)
+        if warning not in (network.fallback_reason, network.caveat):  # said before the work began
+            console.warn(warning)
+    if save_statistics is not None:
+        console.info(f"statistics {save_statistics}")
     if json:
         console.write_json(dataclasses.asdict(score))
         return
@@ -107,32 +145,25 @@ def _data_of_model(model: str | None) -> DataConfig:
     return load_weights(found.path)[0].data
 
 
-def _against_data_set(
-    images: ImageSet,
-    config: DataConfig,
-    split: str,
-    network: FeatureNetwork,
-    device: torch.device,
-    batch_size: int,
-    download: bool,
-) -> FrechetScore:
-    """The distance from a split, with the floor that as many real images of another split have."""
+def _load_references(config: DataConfig, split: str, download: bool) -> tuple[ImageSet, ImageSet]:
+    """The images of a split, and those of another one, for the floor."""
     from cpixelcnn.datasets.registry import load_split
-    from cpixelcnn.fid.score import frechet_score
 
     with console.activity("reading references") as progress:
         reference = load_split(config, split, download=download, progress=progress)
         others = load_split(config, "validation" if split == "train" else "train", download=download, progress=progress)
-    with console.activity("features") as progress:
-        return frechet_score(
-            images, reference, network, floor_images=others, device=device, batch_size=batch_size, progress=progress
-        )
+    return reference, others
 
 
-def _against_statistics(
-    images: ImageSet, reference: Path, network: FeatureNetwork, device: torch.device, batch_size: int
-) -> FrechetScore:
-    from cpixelcnn.fid.score import frechet_score
+def _read_reference(path: Path) -> ImageSet | Path:
+    """The images of a folder; a file is left to be read as statistics."""
+    from cpixelcnn.sampling.folder.reader import read_samples
 
-    with console.activity("features") as progress:
-        return frechet_score(images, reference, network, device=device, batch_size=batch_size, progress=progress)
+    return dataclasses.replace(read_samples(path)[0], split="images") if path.is_dir() else path
+
+
+def _refuse_together(dataset: str | None, data_dir: str | None, reference_size: int | None, split: str) -> None:
+    others = {"--dataset": dataset, "--data-dir": data_dir, "--reference-size": reference_size}
+    named = [flag for flag, value in others.items() if value is not None] + ["--split"] * (split != "test")
+    if named:
+        raise ConfigError(f"--reference takes the place of a data set; leave out {', '.join(named)}")

@@ -107,7 +107,7 @@ def frechet_table(score: FrechetScore) -> Table:
     name = "FID" if score.is_fid else f"Frechet distance ({score.features}; not an FID)"
     rows = [
         (name, f"{score.value:.4g}"),
-        ("floor", "unknown" if score.floor is None else f"{score.floor:.4g}  (real images, as many as samples)"),
+        ("floor", "unknown" if score.floor is None else f"{score.floor:.4g}  ({score.n_floor} real images)"),
         ("samples", str(score.n_samples)),
         ("references", "unknown" if score.n_reference is None else str(score.n_reference)),
         ("features", f"{score.features}, {score.dims} dimensions"),

@@ -17,6 +17,8 @@ Matrix = NDArray[np.float64]
 
 _INDEFINITE = 1e-3  # a negative eigenvalue beyond this share of the largest entry is no rounding error
 
+_LARGEST = 1 << 28  # bytes of a statistics file once expanded; 2,048 dimensions in float64 take 34 million
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianStatistics:
@@ -122,14 +124,23 @@ def save_statistics(path: Path, statistics: GaussianStatistics) -> None:
         raise DataError(f"{path} cannot be written ({error.strerror or error}); choose another place") from None
 
 
-def load_statistics(path: Path) -> GaussianStatistics:
+def load_statistics(path: Path, dims: int | None = None) -> GaussianStatistics:
     """Read an npz file of `save_statistics` or of pytorch-fid's --save-stats. Pickled objects are never loaded.
+
+    Args:
+        dims: how many dimensions the statistics must have; checked before anything costly is done with them.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
     arrays = _read_npz(path)
-    mean, covariance = _numbers(path, arrays, "mu"), _numbers(path, arrays, "sigma")
+    mean = _numbers(path, arrays, "mu")
+    if dims is not None and mean.shape != (dims,):
+        raise DataError(
+            f"{path} holds statistics of {mean.size} dimensions, but the features here have {dims}; "
+            "choose the `features` and `dims` with which the file was made"
+        )
+    covariance = _numbers(path, arrays, "sigma")
     if mean.ndim != 1 or len(mean) == 0 or covariance.shape != (len(mean), len(mean)):
         raise _unusable(path, f"mu has shape {mean.shape} and sigma {covariance.shape}, not (D,) and (D, D)")
     n = _count(path, arrays)
@@ -140,9 +151,13 @@ def load_statistics(path: Path) -> GaussianStatistics:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    if path.exists() and not path.is_file():
+        raise _unusable(path, "it is not a readable npz file (a folder or a device)")
     try:
         # numpy leaves a file that it opened itself open when it is damaged
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if sum(member.file_size for member in archive.zip.infolist()) > _LARGEST:
+                raise ValueError(f"it expands to more than {_LARGEST >> 20} MiB")
             return {key: np.asarray(archive[key]) for key in ("mu", "sigma", "n") if key in archive.files}
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path of the reference statistics") from None

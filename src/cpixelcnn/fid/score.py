@@ -12,7 +12,7 @@ import torch
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.errors import DataError
-from cpixelcnn.fid.features import BATCH_SIZE, FeatureNetwork, extract_features
+from cpixelcnn.fid.features import BATCH_SIZE, FeatureNetwork, choose_features, extract_features
 from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance, load_statistics, save_statistics
 from cpixelcnn.progress import Progress, silent
 
@@ -31,6 +31,7 @@ class FrechetScore:
         floor: the same distance for as many real images as there are samples; None without such images.
         warnings: what limits the value, one sentence each.
         is_fid: whether the value may be called FID; if not, it only orders models.
+        n_floor: real images behind the floor.
     """
 
     value: float
@@ -42,6 +43,38 @@ class FrechetScore:
     floor: float | None
     warnings: tuple[str, ...]
     is_fid: bool
+    n_floor: int | None = None
+
+
+def fid_score(
+    samples: ImageSet,
+    reference: ImageSet | Path,
+    *,
+    features: str = "auto",
+    dims: int | None = None,
+    weights: Path | None = None,
+    floor_images: ImageSet | None = None,
+    device: str | torch.device = "cpu",
+    progress: Progress = silent,
+) -> FrechetScore:
+    """Frechet distance between samples and a reference (Heusel et al. 2017, arXiv 1706.08500), an FID with Inception.
+
+    Args:
+        samples: generated images, at the size at which they are compared.
+        reference: real images, or an npz file of their statistics (`mu`, `sigma`).
+        features: "inception", "efficientnet-lite0" (whose distance is not an FID), or "auto"; see `choose_features`.
+        dims: of the features; never replaced by another number if given.
+        weights: a local file of Inception's weights.
+        floor_images: see `frechet_score`.
+        device: where the feature network runs.
+        progress: is told of images done and all images.
+
+    Raises:
+        ConfigError: unknown features or dimensions.
+        DataError: weights that cannot be used, fewer than two images on a side, or unusable statistics.
+    """
+    network = choose_features(features, dims, weights)
+    return frechet_score(samples, reference, network, floor_images=floor_images, device=device, progress=progress)
 
 
 def frechet_score(
@@ -54,6 +87,7 @@ def frechet_score(
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
     cache_dir: Path | None = None,
+    statistics_file: Path | None = None,
 ) -> FrechetScore:
     """Distance between samples and a reference: a set of real images or an npz file of their statistics.
 
@@ -64,6 +98,7 @@ def frechet_score(
         floor_images: real images apart from the reference, such as the training images. As many as there are samples,
             spread evenly over the classes, give the `floor`: what a perfect model of this many samples can expect.
         cache_dir: where statistics are kept; by default cpixelcnn/statistics under $XDG_CACHE_HOME or ~/.cache.
+        statistics_file: where the statistics of the reference are also written, as an npz file that can be a reference.
 
     Raises:
         DataError: fewer than two images on a side, unsuitable images, or an unusable statistics file.
@@ -73,9 +108,11 @@ def frechet_score(
     work.expect(samples, floor_images)
     notes: list[str] = []
     if isinstance(reference, Path):
-        statistics = _statistics_of_file(reference, network)
+        statistics = load_statistics(reference, network.dims)
     else:
         statistics = _cached_statistics(work, reference, cache_dir, notes)
+    if statistics_file is not None:
+        save_statistics(statistics_file, statistics)
     value = frechet_distance(work.statistics(samples), statistics)
     floor = None if floor_images is None else frechet_distance(work.statistics(floor_images), statistics)
     return FrechetScore(
@@ -88,6 +125,7 @@ def frechet_score(
         floor=floor,
         warnings=(*_limits(samples, reference, statistics.n, network, floor_images), *notes),
         is_fid=network.is_inception,
+        n_floor=None if floor_images is None else len(floor_images),
     )
 
 
@@ -131,16 +169,6 @@ def _as_many(real_images: ImageSet | None, count: int) -> ImageSet | None:
     return real_images.select(balanced_subset(real_images.labels, count))
 
 
-def _statistics_of_file(path: Path, network: FeatureNetwork) -> GaussianStatistics:
-    statistics = load_statistics(path)
-    if statistics.dims != network.dims:
-        raise DataError(
-            f"{path} holds statistics of {statistics.dims} dimensions, but {network.name} gives {network.dims} here; "
-            "choose the --features and --dims with which the file was made"
-        )
-    return statistics
-
-
 def _cached_statistics(
     work: _Extraction, reference: ImageSet, cache_dir: Path | None, notes: list[str]
 ) -> GaussianStatistics:
@@ -148,7 +176,7 @@ def _cached_statistics(
     path = (default_cache_dir() if cache_dir is None else cache_dir) / f"{_cache_key(reference, work.network)}.npz"
     try:
         if os.path.exists(path):
-            cached = load_statistics(path)
+            cached = load_statistics(path, work.network.dims)
             if (cached.n, cached.dims) == (len(reference), work.network.dims):
                 return cached
             raise DataError(f"{path} holds statistics of other images")

@@ -1,0 +1,113 @@
+"""The weight files of the feature networks: found or fetched, verified, and read without running what is in them."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cpixelcnn.errors import DataError
+from cpixelcnn.storage import file_digest
+
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
+INCEPTION_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION_FILE}"
+INCEPTION_DIGEST = "6726825d"  # the first 8 hexadecimal digits of its SHA-256, all that its publisher states
+EFFICIENTNET_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
+REMEDY = f"download {INCEPTION_FILE} from the pytorch-fid project's releases and pass it with `weights`"
+_DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer or a byte
+_LARGEST = 1 << 30  # bytes; Inception has 95 million
+
+
+def inception_file(allow_download: bool) -> Path:
+    """The published weight file in torch hub's cache, fetched into it if need be; verified in either case.
+
+    Raises:
+        DataError: it is damaged, or neither there nor to be fetched.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
+    if path.is_file():
+        if not digest(path).startswith(INCEPTION_DIGEST):
+            raise DataError(f"{path} is damaged (its SHA-256 is another); delete it and try again, or {REMEDY}")
+        return path
+    if not allow_download:
+        raise DataError(f"{INCEPTION_FILE} is not in {path.parent}; {REMEDY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Torch hub writes a temporary file, verifies it, then moves it into place.
+        with _socket_timeout(_DOWNLOAD_TIMEOUT):
+            torch.hub.download_url_to_file(INCEPTION_URL, str(path), INCEPTION_DIGEST, progress=False)
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise DataError(f"{INCEPTION_FILE} could not be fetched ({first_line(error)}); {REMEDY}") from None
+    return path
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a weight file, in hexadecimal.
+
+    Raises:
+        DataError: it cannot be read, or is no regular file of a plausible size.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if path.is_dir() else "a device or a pipe"
+            raise DataError(f"{path} cannot be read (it is {kind}, not a file); {REMEDY}")
+        if status.st_size > _LARGEST:
+            raise DataError(f"{path} has {status.st_size} bytes, too many for weights of a feature network; {REMEDY}")
+        return file_digest(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); {REMEDY}") from None
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a .safetensors file or one of torch.save; code within the file never runs.
+
+    Raises:
+        DataError: the file is damaged or hostile, or does not hold finite tensors by name.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
+        raise DataError(f"{path} is not a readable file of weights ({first_line(error)}); {REMEDY}") from None
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise DataError(f"{path} does not hold tensors by name; {REMEDY}")
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise DataError(f"{path} holds weights that are not finite; {REMEDY}")
+    return state
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of an error's message."""
+    return str(error).strip().split("\n")[0][:160] or type(error).__name__
+
+
+@contextmanager
+def refusing_other_weights(path: Path) -> Iterator[None]:
+    """Turn what torch raises on names or shapes that are not the network's into a `DataError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise DataError(f"{path} holds weights of another network ({first_line(error)}); {REMEDY}") from None
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """While open, connections give up after so long without a byte; torch hub has no option for it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
