@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,24 @@ def test_an_interrupted_command_goes_on(cli: Cli, run: Path, tree: Tree, monkeyp
     assert outcome.document["n_drawn"] == 8
     assert tree(Path("parts")) == tree(Path("whole"))
     assert cli(*arguments, "parts", "--json").document["n_drawn"] == 0
+
+
+def test_a_warning_of_the_library_is_one_line(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that rows cannot be recorded on this GPU: what it means, without a line of the source."""
+    run_row = AncestralSampler._run_row
+
+    def warning(self: AncestralSampler, *, kept: bool) -> None:
+        if self.row == 0:
+            warnings.warn("rows are drawn without CUDA graphs", RuntimeWarning, stacklevel=2)
+        run_row(self, kept=kept)
+
+    monkeypatch.setattr(AncestralSampler, "_run_row", warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        outcome = cli("sample", "--model", run, "-k", 1)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.splitlines().count("warning: rows are drawn without CUDA graphs") == 1
+    assert "RuntimeWarning" not in outcome.err
 
 
 def test_an_archive(cli: Cli, run: Path) -> None:
