@@ -217,6 +217,9 @@ class TrainConfig(_Config):
     eval_images: int = documented(0, "Validate on this many images (the first, stratified) while training; 0 for all.")
     sample_interval: int = documented(0, "Epochs between sample grids; 0 for one grid at the end.")
     save_interval: int = documented(1, "Epochs between checkpoints.")
+    keep_checkpoints: str = documented(
+        "2", "Newest checkpoints to keep besides the best (with 1, nothing replaces a damaged newest one), or all."
+    )
     max_bad_steps: int = documented(20, "Steps in a row whose loss or gradient is not finite before training stops.")
     patience: int = documented(0, "Validations in a row without a new best after which training ends; 0 for never.")
     max_minutes: float = documented(
@@ -249,9 +252,11 @@ class TrainConfig(_Config):
             _require(0 <= value < 1, name, value, "at least 0 and less than 1")
         precisions = ("auto", "float32", "bfloat16")
         _require(self.precision in precisions, "precision", repr(self.precision), "auto, float32 or bfloat16")
-        object.__setattr__(self, "threads", str(self.threads))
-        allowed = self.threads == "auto" or (self.threads.isdecimal() and int(self.threads) >= 1)
-        _require(allowed, "threads", repr(self.threads), "auto, or 1 or more")
+        for name, word in (("threads", "auto"), ("keep_checkpoints", "all")):
+            value = str(getattr(self, name))
+            object.__setattr__(self, name, value)  # a number is fine, too
+            allowed = value == word or (value.isdecimal() and int(value) >= 1)
+            _require(allowed, name, repr(value), f"{word}, or 1 or more")
         _require(self.compile in ("auto", "on", "off"), "compile", repr(self.compile), "auto, on or off")
 
 

@@ -105,6 +105,7 @@ def train(
     eval_images: o.EvalImages = None,
     sample_interval: o.SampleInterval = None,
     save_interval: o.SaveInterval = None,
+    keep_checkpoints: o.KeepCheckpoints = None,
     max_bad_steps: o.MaxBadSteps = None,
     patience: o.Patience = None,
     max_minutes: o.MaxMinutes = None,

@@ -25,8 +25,6 @@ from cpixelcnn.runs.weights import load_weights, save_weights
 from cpixelcnn.storage import file_digest, flush_to_disk, replace_link, write_json
 from cpixelcnn.training.state import TrainProgress, TrainState
 
-KEEP_NEWEST = 2  # besides the best; the older of the two is what a damaged newest one falls back to
-
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
@@ -80,7 +78,7 @@ def save_checkpoint(run: Path, config: RunConfig, state: TrainState, *, finished
         raise
     runs.verify_checkpoint(final)
     point_links(run, progress, final)
-    prune(run)
+    prune(run, config.train.keep_checkpoints)
     return final
 
 
@@ -109,12 +107,14 @@ def point_links(run: Path, progress: TrainProgress, last: Path) -> None:
         replace_link(run / "best", f"{runs.CHECKPOINTS}/{best.name}")
 
 
-def prune(run: Path) -> None:
-    """Remove all checkpoints but the newest two and the one that `best` points to, and what killed saves have left."""
+def prune(run: Path, keep: str = "2") -> None:
+    """Remove all checkpoints but the newest `keep` ("all": none) and `best`, and what killed saves have left."""
     for leftover in (run / runs.CHECKPOINTS).glob(".incoming-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    if keep == "all":
+        return
     kept = {path.resolve() for path in (run / "best", run / "last") if path.exists()}
-    for checkpoint in runs.checkpoint_paths(run)[:-KEEP_NEWEST]:
+    for checkpoint in runs.checkpoint_paths(run)[: -int(keep)]:
         if checkpoint.resolve() not in kept:
             shutil.rmtree(checkpoint)
 
