@@ -14,7 +14,7 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError, CpixelcnnError
 from cpixelcnn.presets import PRESETS
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest
-from cpixelcnn.training.plan import Plan, Request, config_for_images, make_plan
+from cpixelcnn.training.plan import Plan, Request, claim_directory, config_for_images, make_plan
 
 
 @pytest.fixture(autouse=True)
@@ -218,3 +218,25 @@ def test_sizes_and_classes_come_from_the_images(train_set: ImageSet) -> None:
     completed = config_for_images(planned, train_set).model
     assert completed.classes == ("cat", "dog")
     assert (completed.image_height, completed.image_width) == (8, 8)
+
+
+def test_two_trainings_that_start_together_get_two_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = make_plan(Request()).run, make_plan(Request()).run
+    assert first == second
+    assert [claim_directory(first), claim_directory(second)] == [
+        Path("runs/embedded-tiny-1"),
+        Path("runs/embedded-tiny-2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(data={"dataset": "folder", "train_size": 5}), "`train_size` is for the embedded data set, not"),
+        (Request(train={"accumulate": 99, "batch_size": 8}), "`accumulate` 99 is more than the 8 images"),
+    ],
+)
+def test_options_without_effect_are_refused(request_: Request, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_plan(request_)

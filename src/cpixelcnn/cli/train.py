@@ -135,7 +135,7 @@ def train(
     flags = dict(locals())
     from cpixelcnn.device import choose_device
     from cpixelcnn.training.parallel import TIMEOUT
-    from cpixelcnn.training.plan import make_plan
+    from cpixelcnn.training.plan import claim_directory, make_plan
 
     with shared_work(TIMEOUT) as processes:
         with processes.together():
@@ -156,6 +156,8 @@ def train(
         if dry_run:
             _print_dry_run(plan, chosen.device, images)
             return
+        if plan.checkpoint is None and out is None:
+            plan = dataclasses.replace(plan, run=processes.broadcast(claim_directory, plan.run))
         result = _train(plan, images, chosen.device, trackers, processes, quiet=json)
         if result.note:
             console.info(result.note)

@@ -151,7 +151,9 @@ def plan_call(
         return Plan(config or found.config, where, found.path, int(found.manifest["images_seen"]))
     if config is None:
         raise ConfigError("`config` is None, but there is no run to resume; pass a configuration or a preset's name")
-    return Plan(config_for_images(config, train_set), directory or new_run_directory(config.data.dataset))
+    return Plan(
+        config_for_images(config, train_set), directory or claim_directory(new_run_directory(config.data.dataset))
+    )
 
 
 def config_for_images(config: RunConfig, train_set: ImageSet) -> RunConfig:
@@ -174,6 +176,22 @@ def new_run_directory(stem: str) -> Path:
     while (RUNS / f"{stem}-{number}").exists():
         number += 1
     return RUNS / f"{stem}-{number}"
+
+
+def claim_directory(run: Path) -> Path:
+    """Create a numbered run directory; where another training was faster, the one with the next free number.
+
+    Raises:
+        ConfigError: it cannot be created.
+    """
+    while True:
+        try:
+            run.mkdir(parents=True)
+            return run
+        except FileExistsError:
+            run = new_run_directory(run.name.rpartition("-")[0])
+        except OSError as error:
+            raise ConfigError(f"{run} cannot be created ({error.strerror}); choose another `run`") from None
 
 
 def _resumed(out: Path | None, resume: str | None) -> tuple[Path, FoundCheckpoint] | None:
@@ -236,6 +254,13 @@ def _new_run(request: Request, out: Path | None) -> Plan:
         full = _inheriting(init_from, request, full)
     config = RunConfig(ModelConfig(**full.model), DataConfig(**_absolute(full.data)), TrainConfig(**full.train))
     dataset_info(config.data.dataset)
+    if "train_size" in request.data and config.data.dataset != "embedded":
+        raise ConfigError(f"`train_size` is for the embedded data set, not for {config.data.dataset}; leave it out")
+    if config.train.accumulate > config.train.batch_size:
+        raise ConfigError(
+            f"`accumulate` {config.train.accumulate} is more than the {config.train.batch_size} images of a batch; "
+            "pass at most as many"
+        )
     return Plan(config, out or new_run_directory(f"{config.data.dataset}-{name}"))
 
 
