@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.datasets.registry import load_split
     from cpixelcnn.errors import (
+        BadImagesError,
         CheckpointError,
         ConfigError,
         CpixelcnnError,
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from cpixelcnn.evaluation.bits_per_dim import BitsPerDim, bits_per_dim
     from cpixelcnn.evaluation.classify import Classification, classify
     from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
+    from cpixelcnn.evaluation.scores import ClassificationScores, mcnemar
     from cpixelcnn.fid.score import FrechetScore, fid_score
     from cpixelcnn.model.mixture import DiscretizedLogisticMixture
     from cpixelcnn.model.network import PixelCNN
-    from cpixelcnn.presets import preset_config
-    from cpixelcnn.runs.load import load
+    from cpixelcnn.presets import PRESETS, preset, preset_config
+    from cpixelcnn.runs.models import load
     from cpixelcnn.sampling.options import SamplingOptions
     from cpixelcnn.sampling.sample import Samples, sample
     from cpixelcnn.training.callbacks import Callback
@@ -48,37 +50,45 @@ _HOMES = {
     "TrainConfig": "config",
     "ImageSet": "datasets.image_set",
     "load_split": "datasets.registry",
+    "BadImagesError": "errors",
     "CheckpointError": "errors",
     "ConfigError": "errors",
     "CpixelcnnError": "errors",
     "DataError": "errors",
     "Interrupted": "errors",
     "NonFiniteError": "errors",
-    "preset_config": "presets",
-    "Callback": "training.callbacks",
-    "Classification": "evaluation.classify",
-    "classify": "evaluation.classify",
     "BitsPerDim": "evaluation.bits_per_dim",
     "bits_per_dim": "evaluation.bits_per_dim",
+    "Classification": "evaluation.classify",
+    "classify": "evaluation.classify",
     "Evaluation": "evaluation.evaluate",
     "evaluate": "evaluation.evaluate",
+    "ClassificationScores": "evaluation.scores",
+    "mcnemar": "evaluation.scores",
     "FrechetScore": "fid.score",
     "fid_score": "fid.score",
-    "load": "runs.load",
-    "Samples": "sampling.sample",
-    "sample": "sampling.sample",
-    "SamplingOptions": "sampling.options",
     "DiscretizedLogisticMixture": "model.mixture",
     "PixelCNN": "model.network",
+    "PRESETS": "presets",
+    "preset": "presets",
+    "preset_config": "presets",
+    "load": "runs.models",
+    "SamplingOptions": "sampling.options",
+    "Samples": "sampling.sample",
+    "sample": "sampling.sample",
+    "Callback": "training.callbacks",
     "TrainResult": "training.loop",
     "train": "training.train",
 }
 
 __all__ = [
+    "PRESETS",
+    "BadImagesError",
     "BitsPerDim",
     "Callback",
     "CheckpointError",
     "Classification",
+    "ClassificationScores",
     "ConfigError",
     "CpixelcnnError",
     "DataConfig",
@@ -102,6 +112,8 @@ __all__ = [
     "fid_score",
     "load",
     "load_split",
+    "mcnemar",
+    "preset",
     "preset_config",
     "sample",
     "train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -48,6 +49,36 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
     with atomic_path(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file while open, which ends with this process.
+
+    On a file system without locks, the existence of the file is the lock; one that a killed process has left behind
+    must then be removed by hand.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: the file cannot be made, or is not a regular one.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    lock: FileLock | SoftFileLock = FileLock(path, mode=0o666)
+    try:
+        try:
+            lock.acquire(blocking=False)
+        except NotImplementedError:
+            lock = SoftFileLock(path.with_name(path.name + "-soft"), mode=0o666)
+            lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(errno.EAGAIN, "held by another process", str(path)) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def flush_to_disk(path: Path) -> None:

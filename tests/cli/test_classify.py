@@ -13,7 +13,7 @@ import torch
 
 from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.evaluation.classify import classify
-from cpixelcnn.runs.load import load
+from cpixelcnn.runs.models import load
 
 Cli = Callable[..., Any]
 CLASSES = ["hamburger", "panda", "koala", "pizza"]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cpixelcnn.config import OWN_ARRAYS
-from cpixelcnn.runs.load import load
+from cpixelcnn.runs.models import load
 from cpixelcnn.sampling.ancestral import AncestralSampler
 from cpixelcnn.sampling.folder.reader import read_samples
 from cpixelcnn.sampling.sample import sample

@@ -15,8 +15,8 @@ from cpixelcnn.config import DataConfig, ModelConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
-from cpixelcnn.runs.load import load
-from cpixelcnn.runs.weights import load_weights, save_weights
+from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.runs.models import load
 from cpixelcnn.sampling.folder.manifest import Origin
 from cpixelcnn.sampling.folder.store import SampleStore
 from cpixelcnn.sampling.plan import plan_samples

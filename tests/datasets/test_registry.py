@@ -23,14 +23,14 @@ def test_every_data_set_is_described_and_offered() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("cifar", "did you mean cifar10?"), ("Mnist", "did you mean mnist?"), ("xyz", "there are embedded, cpen455")],
+    [("cifar", "did you mean 'cifar10'?"), ("Mnist", "did you mean 'mnist'?"), ("xyz", "there are: embedded, cpen455")],
 )
-def test_an_unknown_name_gets_a_suggestion_and_the_list(name: str, words: str) -> None:
+def test_an_unknown_name_gets_a_suggestion_or_the_list(name: str, words: str) -> None:
     for attempt in (lambda: dataset_info(name), lambda: load_split(DataConfig(name), "train")):
         with pytest.raises(ConfigError) as caught:
             attempt()
         message = str(caught.value)
-        assert words in message and all(known in message for known in DATASETS)
+        assert words in message
         assert caught.value.exit_code == 2
 
 

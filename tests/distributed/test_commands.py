@@ -20,8 +20,8 @@ import torch
 from cpixelcnn.config import DataConfig, RunConfig
 from cpixelcnn.datasets.drawings import CLASSES
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.weights import save_weights
 from cpixelcnn.runs.layout import checkpoint_paths, verify_checkpoint
-from cpixelcnn.runs.weights import save_weights
 
 Start = Callable[..., Any]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]

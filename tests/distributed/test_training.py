@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.runs.load import load
-from cpixelcnn.runs.weights import load_weights
+from cpixelcnn.model.weights import load_weights
+from cpixelcnn.runs.models import load
 
 Results = Callable[..., list[Any]]
 CLOSE = {"rel": 2e-5, "abs": 1e-6}

@@ -13,7 +13,7 @@ from PIL import Image
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.drawings import CLASSES, draw
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.runs.weights import save_weights
+from cpixelcnn.model.weights import save_weights
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SIZE = 8

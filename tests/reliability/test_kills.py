@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cpixelcnn.runs.layout import find_model
-from cpixelcnn.runs.weights import load_weights
+from cpixelcnn.model.weights import load_weights
+from cpixelcnn.runs.models import find_model
 from cpixelcnn.training.checkpoint import find_checkpoint
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.weights import load_weights
 from cpixelcnn.runs.layout import checkpoint_paths, verify_checkpoint
-from cpixelcnn.runs.weights import load_weights
 from cpixelcnn.training import objective
 from cpixelcnn.training import validation as between_epochs
 

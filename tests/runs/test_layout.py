@@ -13,10 +13,10 @@ import torch
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.errors import CheckpointError
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.runs import layout as runs
-from cpixelcnn.runs.layout import checkpoint_name, checkpoint_paths, find_model, newest_run
-from cpixelcnn.runs.load import load
-from cpixelcnn.runs.weights import load_weights, save_weights
+from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.runs import models
+from cpixelcnn.runs.layout import checkpoint_name, checkpoint_paths
+from cpixelcnn.runs.models import find_model, load, newest_run
 from cpixelcnn.storage import file_digest, write_json
 
 MODEL = ModelConfig(nr_filters=4, nr_logistic_mix=2, image_height=8, image_width=8, classes=("a", "b"))
@@ -34,7 +34,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "package" / "tiny.safetensors"
     path.parent.mkdir()
     save_weights(path, state(0), CONFIG)
-    monkeypatch.setattr(runs, "shipped_models", lambda: {"tiny": path})
+    monkeypatch.setattr(models, "shipped_models", lambda: {"tiny": path})
     return path
 
 
@@ -106,7 +106,7 @@ def test_the_name_of_a_shipped_model(shipped: Path, tmp_path: Path) -> None:
 def test_a_mistyped_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(CheckpointError, match=r"no model 'tinny'; did you mean 'tiny'\?"):
         find_model("tinny")
-    with pytest.raises(CheckpointError, match=r"no model 'runs/zzz'; shipped models: tiny"):
+    with pytest.raises(CheckpointError, match=r"no model 'runs/zzz'; there are: tiny"):
         find_model("runs/zzz")
 
 
@@ -133,7 +133,7 @@ def test_without_a_name_the_newest_finished_run(shipped: Path) -> None:
 
 
 def test_no_model_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "shipped_models", dict)
+    monkeypatch.setattr(models, "shipped_models", dict)
     with pytest.raises(CheckpointError, match="train one, or pass --model"):
         find_model()
     assert newest_run() is None
@@ -217,3 +217,10 @@ def test_foreign_weights(tmp_path: Path, run: Path) -> None:
         with pytest.raises(CheckpointError, match=message) as caught:
             load(tmp_path / name)
         assert name in str(caught.value)
+
+
+def test_a_run_is_found_by_its_name_alone(shipped: Path) -> None:
+    checkpoint = make_checkpoint(Path("runs/first"), 5)
+    assert find_model("first").path.resolve() == (checkpoint / "ema.safetensors").resolve()
+    with pytest.raises(CheckpointError, match=r"no model 'frist'; did you mean 'first'\?"):
+        find_model("frist")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cpixelcnn.model.mixture import scale_pixels
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.runs.load import load
+from cpixelcnn.runs.models import load
 from cpixelcnn.sampling.ancestral import Predictor
 
 

@@ -15,8 +15,8 @@ import torch
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.errors import Interrupted
+from cpixelcnn.model.weights import load_weights
 from cpixelcnn.runs.metrics_log import EpochRecord
-from cpixelcnn.runs.weights import load_weights
 from cpixelcnn.sampling.sample import Samples
 from cpixelcnn.training import train as train_module
 from cpixelcnn.training import validation as between_epochs

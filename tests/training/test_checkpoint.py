@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from cpixelcnn.config import RunConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.runs import layout as runs
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
-from cpixelcnn.runs.weights import load_weights, save_weights
+from cpixelcnn.runs.models import find_model
 from cpixelcnn.training import checkpoint as module
 from cpixelcnn.training.checkpoint import find_checkpoint, locked, prune, restore, save_checkpoint
 from cpixelcnn.training.state import TrainState, create_state
@@ -251,7 +252,7 @@ def test_killed_at_any_rename(
     assert found is not None
     assert found.warnings == ()
     restore(found.path, train_state)
-    assert runs.find_model(run).warnings == ()
+    assert find_model(run).warnings == ()
 
 
 def test_saving_a_step_again_replaces_it(save: Callable[..., Path], run: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from cpixelcnn.config import RunConfig
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.runs.layout import checkpoint_paths, find_model, read_manifest
+from cpixelcnn.runs.layout import checkpoint_paths, read_manifest
+from cpixelcnn.runs.models import find_model
 from cpixelcnn.training import loop
 from cpixelcnn.training import stopping as time_module
 from cpixelcnn.training import train as train_module

@@ -18,8 +18,8 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.runs.layout import verify_checkpoint
-from cpixelcnn.runs.load import load
 from cpixelcnn.runs.metrics_log import EpochRecord
+from cpixelcnn.runs.models import load
 from cpixelcnn.training import validation as between_epochs
 from cpixelcnn.training.batches import BatchSource
 from cpixelcnn.training.schedule import learning_rate

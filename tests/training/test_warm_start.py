@@ -14,7 +14,7 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.runs.weights import load_weights, save_weights
+from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.training.plan import Request, make_plan
 from cpixelcnn.training.state import create_state
 from cpixelcnn.training.warm_start import initial_weights

@@ -137,8 +137,8 @@ def fid(
 
 def _data_of_model(model: str | None) -> DataConfig:
     """The data set that a model was trained on."""
-    from cpixelcnn.runs.layout import find_model
-    from cpixelcnn.runs.weights import load_weights
+    from cpixelcnn.model.weights import load_weights
+    from cpixelcnn.runs.models import find_model
 
     found = find_model(model)
     console.info(f"model      {found.description}, for the data set that it names")

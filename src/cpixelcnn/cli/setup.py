@@ -51,8 +51,7 @@ class LoadedModel:
 def load_model(reference: str | None, device: str, *, raw_weights: bool, local_rank: int = 0) -> LoadedModel:
     """Load the model that `--model` means and tell which it is."""
     from cpixelcnn.device import choose_device
-    from cpixelcnn.runs.layout import find_model
-    from cpixelcnn.runs.load import load_found
+    from cpixelcnn.runs.models import find_model, load_found
 
     chosen = choose_device(device, local_rank)
     console.info(f"device     {chosen.device} ({chosen.reason})")

@@ -294,7 +294,7 @@ def _evaluate_held_out(
 ) -> Evaluation | None:
     """The best checkpoint on the test split, which nothing was chosen by; None without labelled test images."""
     from cpixelcnn.evaluation.evaluate import evaluate
-    from cpixelcnn.runs.load import load
+    from cpixelcnn.runs.models import load
 
     if images.test is None:
         return None

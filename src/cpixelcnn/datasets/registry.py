@@ -5,7 +5,6 @@ The table is plain Python: the loaders, and torch with them, are imported when i
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpixelcnn.config import OWN_ARRAYS, DataConfig
-from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.errors import ConfigError, DataError, did_you_mean
 from cpixelcnn.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -70,9 +69,7 @@ def dataset_info(name: str) -> DatasetInfo:
         raise ConfigError(
             "the model was trained on arrays that no command can load again; name the images with `dataset`"
         )
-    near = difflib.get_close_matches(name.lower(), DATASETS, n=1)
-    hint = f"did you mean {near[0]}? There are" if near else "there are"
-    raise ConfigError(f"--dataset {name} is not known; {hint} {', '.join(DATASETS)}")
+    raise ConfigError(f"`dataset` {name} is not known; {did_you_mean(name, DATASETS, 'there are')}")
 
 
 def load_split(config: DataConfig, split: str, *, download: bool = False, progress: Progress = silent) -> ImageSet:

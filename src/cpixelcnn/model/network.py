@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cpixelcnn.config import ModelConfig
+from cpixelcnn.config import ModelConfig, RunConfig
 from cpixelcnn.device import network_precision, widest_float
 from cpixelcnn.errors import DataError
 from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
@@ -245,6 +246,27 @@ class PixelCNN(nn.Module):
         for module in self.modules():
             if isinstance(module, StreamPair):
                 module.recomputing = wanted
+
+    def save(self, path: Path | str) -> None:
+        """Write the weights with the configuration to a safetensors file, for `load` and every `--model`.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from cpixelcnn.model.weights import save_weights
+
+        save_weights(Path(path), self.state_dict(), RunConfig(self.config))
+
+    @classmethod
+    def load(cls, path: Path | str) -> PixelCNN:
+        """The model of a file that `save`, or a training, has written; on the CPU, in evaluation mode.
+
+        Raises:
+            CheckpointError: not such a file, damaged, or of a newer version.
+        """
+        from cpixelcnn.model.weights import build_model, load_weights
+
+        return build_model(*load_weights(Path(path)), Path(path))
 
     @property
     def device(self) -> torch.device:

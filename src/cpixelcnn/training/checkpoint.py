@@ -6,12 +6,11 @@ there is no random state in it, since all randomness is a function of (seed, ima
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ import torch
 
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.runs import layout as runs
-from cpixelcnn.runs.weights import load_weights, save_weights
-from cpixelcnn.storage import file_digest, flush_to_disk, replace_link, write_json
+from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, replace_link, write_json
 from cpixelcnn.training.state import TrainProgress, TrainState
 
 
@@ -33,16 +32,14 @@ def locked(run: Path) -> Iterator[None]:
     Raises:
         ConfigError: the directory cannot be written to, or another training holds it.
     """
-    try:
-        (run / runs.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        lock = (run / ".lock").open("a")
-    except OSError as error:
-        raise ConfigError(f"{run} cannot be written to ({error.strerror}); choose another `run`") from None
-    with lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            (run / runs.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(run / ".lock"))
+        except BlockingIOError:
             raise ConfigError(f"another training is writing to {run}; wait for it, or choose another `run`") from None
+        except OSError as error:
+            raise ConfigError(f"{run} cannot be written to ({error.strerror}); choose another `run`") from None
         yield
 
 

@@ -15,7 +15,8 @@ from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import dataset_info
 from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths, newest_run
+from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths
+from cpixelcnn.runs.models import newest_run
 from cpixelcnn.training.checkpoint import FoundCheckpoint, find_checkpoint
 from cpixelcnn.training.warm_start import inherited_architecture, read_source
 

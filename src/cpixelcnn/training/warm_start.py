@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig, RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
-from cpixelcnn.runs.layout import find_model
-from cpixelcnn.runs.weights import build_model, load_weights
+from cpixelcnn.model.weights import build_model, load_weights
+from cpixelcnn.runs.models import find_model
 
 ARCHITECTURE = (
     "nr_resnets",

@@ -15,7 +15,7 @@ from torch import Tensor
 from cpixelcnn.config import FORMAT_VERSION, DataConfig, RunConfig, TrainConfig
 from cpixelcnn.errors import CheckpointError
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.runs.weights import build_model, load_weights, save_weights
+from cpixelcnn.model.weights import build_model, load_weights, save_weights
 
 
 def config_of(model: PixelCNN) -> RunConfig:
@@ -209,3 +209,15 @@ def test_weights_that_are_not_finite(value: float, path: Path, model: PixelCNN) 
     state["out.b"][-1] = value
     save_weights(path, state, config_of(model))
     assert "not finite" in refusal(path)
+
+
+def test_a_model_saves_itself_and_is_loaded(make_model: Callable[..., PixelCNN], tmp_path: Path) -> None:
+    model = make_model()
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    loaded = PixelCNN.load(path)
+    assert loaded.config == model.config and not loaded.training
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
+    assert load_weights(path)[0].data.dataset == "arrays", "it claims no data set"
+    with pytest.raises(CheckpointError, match="does not exist"):
+        PixelCNN.load(tmp_path / "absent")

@@ -1,0 +1,150 @@
+"""One way from a `--model` argument to a model: by run directory, checkpoint, weight file, or name."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from cpixelcnn.config import RunConfig
+from cpixelcnn.errors import CheckpointError, did_you_mean
+from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.weights import build_model, load_weights
+from cpixelcnn.runs.layout import (
+    CHECKPOINTS,
+    EMA_WEIGHTS,
+    MANIFEST,
+    RUNS,
+    WEIGHTS,
+    checkpoint_paths,
+    read_manifest,
+    verify_checkpoint,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def load(reference: str | Path | None = None, *, ema: bool = True, device: torch.device | str = "cpu") -> PixelCNN:
+    """Load a model in evaluation mode.
+
+    Args:
+        reference: a run directory (its best checkpoint is taken), a checkpoint directory, a weight file or the name
+            of a shipped model; by default the newest finished run under runs/, else the shipped model.
+        ema: the moving average of the weights rather than the weights themselves.
+        device: where to put it.
+
+    Raises:
+        CheckpointError: nothing of that name, or nothing undamaged.
+    """
+    found = find_model(reference, ema=ema)
+    for warning in found.warnings:
+        _log.warning(warning)
+    return load_found(found, device)[0]
+
+
+def load_found(found: ModelFile, device: torch.device | str) -> tuple[PixelCNN, RunConfig]:
+    """Build the model of a weight file that was found, with the configuration of the run that made it."""
+    config, state = load_weights(found.path)
+    model = build_model(config, state, found.path)
+    return model.to(device).to(memory_format=torch.channels_last), config
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The weight file that a `--model` argument means.
+
+    Attributes:
+        path: the weight file.
+        description: what was chosen and why, for people.
+        warnings: damaged checkpoints that were passed over.
+    """
+
+    path: Path
+    description: str
+    warnings: tuple[str, ...] = ()
+
+
+def shipped_models() -> dict[str, Path]:
+    """Weight files that come with the package, by name."""
+    directory = Path(str(resources.files("cpixelcnn"))) / "pretrained"
+    return {path.stem: path for path in sorted(directory.glob("*.safetensors"))}
+
+
+def find_model(reference: str | Path | None = None, *, ema: bool = True, runs: Path = RUNS) -> ModelFile:
+    """Resolve a model by run directory, checkpoint directory, weight file or name of a shipped model.
+
+    Without a reference: the best checkpoint of the newest finished run under `runs`, else the shipped model.
+
+    Raises:
+        CheckpointError: nothing of that name, or nothing undamaged in it.
+    """
+    shipped = shipped_models()
+    if reference is None:
+        run = newest_run(runs, finished=True)
+        if run is not None:
+            return _in_run(run, ema, "newest finished run")
+        if not shipped:
+            raise CheckpointError(
+                "there is no finished run under runs/ and no shipped model; train one, or pass --model"
+            )
+        name = next(iter(shipped))
+        return ModelFile(shipped[name], f"shipped model {name!r} (no finished run under {runs}/)")
+    path = Path(reference)
+    if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
+        if (path.parent / MANIFEST).is_file():
+            verify_checkpoint(path.parent, only=(path.name,))
+        return ModelFile(path, f"weight file {path}")
+    if os.path.isdir(path / CHECKPOINTS):
+        return _in_run(path, ema, "run")
+    if os.path.isfile(path / WEIGHTS) or os.path.isfile(path / MANIFEST):
+        return ModelFile(_in_checkpoint(path, ema), f"checkpoint {path}")
+    if str(reference) in shipped:
+        return ModelFile(shipped[str(reference)], f"shipped model {str(reference)!r}")
+    if os.path.isdir(path):
+        raise CheckpointError(f"{path} is neither a run nor a checkpoint directory; check --model")
+    if os.path.isdir(runs / path / CHECKPOINTS):
+        return _in_run(runs / path, ema, "run")
+    known = [*shipped, *sorted(run.name for run in runs.glob("*") if os.path.isdir(run / CHECKPOINTS))]
+    raise CheckpointError(f"there is no model {str(reference)!r}; {did_you_mean(str(reference), known, 'there are')}")
+
+
+def newest_run(runs: Path = RUNS, *, finished: bool = False) -> Path | None:
+    """The run under `runs` whose last checkpoint is the newest (of the finished ones only, if asked), or None."""
+    newest: tuple[float, Path] | None = None
+    for manifest in runs.glob(f"*/last/{MANIFEST}"):
+        run = manifest.parent.parent
+        try:
+            if finished and not read_manifest(run / "last").get("finished"):
+                continue
+            key = (manifest.stat().st_mtime, run)
+        except (CheckpointError, OSError):
+            continue
+        newest = max(newest, key) if newest else key
+    return newest[1] if newest else None
+
+
+def _in_run(run: Path, ema: bool, kind: str) -> ModelFile:
+    """The best checkpoint of a run; where that is damaged the last one, and the others from the newest on."""
+    warnings: list[str] = []
+    candidates = [run / "best", run / "last", *reversed(checkpoint_paths(run))]
+    for checkpoint in dict.fromkeys(path.resolve() for path in candidates if path.is_dir()):
+        try:
+            weights = _in_checkpoint(checkpoint, ema)
+        except CheckpointError as error:
+            warnings.append(str(error))
+            continue
+        kept = "EMA" if weights.name == EMA_WEIGHTS else "raw"
+        return ModelFile(weights, f"{kind} {run}, checkpoint {checkpoint.name}, {kept} weights", tuple(warnings))
+    detail = f": {'; '.join(warnings)}" if warnings else ""
+    raise CheckpointError(f"{run} holds no usable checkpoint{detail}")
+
+
+def _in_checkpoint(checkpoint: Path, ema: bool) -> Path:
+    files = read_manifest(checkpoint)["files"]
+    name = EMA_WEIGHTS if ema and EMA_WEIGHTS in files else WEIGHTS
+    verify_checkpoint(checkpoint, only=(name,))
+    return checkpoint / name
