@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cpixelcnn.runs.weights import save_weights
 from PIL import Image
 
 from cpixelcnn.config import DataConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.drawings import CLASSES
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.weights import save_weights
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "make_pictures.py"
 

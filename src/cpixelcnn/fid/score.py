@@ -28,9 +28,7 @@ class FrechetScore:
         n_samples: images whose distance this is.
         n_reference: real images behind the reference; None where a statistics file does not tell.
         protocol: what was compared with what, and how, one sentence.
-        floor: the same distance for real images apart from the reference, as many as there are samples if there are so
-            many; None without such images.
-        n_floor: how many these were; None without them.
+        floor: the same distance for as many real images as there are samples; None without such images.
         warnings: what limits the value, one sentence each.
         is_fid: whether the value may be called FID; if not, it only orders models.
         n_floor: real images behind the floor.
@@ -43,7 +41,6 @@ class FrechetScore:
     n_reference: int | None
     protocol: str
     floor: float | None
-    n_floor: int | None
     warnings: tuple[str, ...]
     is_fid: bool
     n_floor: int | None = None
@@ -126,7 +123,6 @@ def frechet_score(
         n_reference=statistics.n,
         protocol=_protocol(samples, reference, statistics.n, network, floor_images),
         floor=floor,
-        n_floor=None if floor_images is None else len(floor_images),
         warnings=(*_limits(samples, reference, statistics.n, network, floor_images), *notes),
         is_fid=network.is_inception,
         n_floor=None if floor_images is None else len(floor_images),
