@@ -47,7 +47,7 @@ EXIT_CODES = """\
 | Code | Meaning |
 |---|---|
 | 0 | done |
-| 1 | internal error, or out of memory |
+| 1 | internal error, out of memory, or an output that cannot be written, such as to a full disk |
 | 2 | usage or configuration: an unknown option, preset, data set or device, or values that contradict each other |
 | 3 | data: images, labels or reference statistics that are missing, unreadable or contradictory |
 | 4 | a model, checkpoint or run directory that is missing, damaged or of another kind |
@@ -135,7 +135,7 @@ def _first_line(text: str) -> str:
 
 def _cell(text: str | None) -> str:
     """Text that a cell of a Markdown table can hold."""
-    return " ".join((text or "").split()).replace("|", "\\|").replace("<", "&lt;")
+    return " ".join((text or "").split()).replace("\\[", "[").replace("|", "\\|").replace("<", "&lt;")
 
 
 def presets() -> str:

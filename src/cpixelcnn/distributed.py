@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cpixelcnn.errors import CpixelcnnError, Interrupted, OtherProcessError
+from cpixelcnn.errors import CpixelcnnError, Interrupted, OtherProcessError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,7 +186,7 @@ def joined_processes(patience: timedelta = TIMEOUT) -> Iterator[Processes]:
     except RuntimeError as error:
         if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
             raise
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise CpixelcnnError(
             f"the connection to another process was lost ({reason}); see what that one said, and start all again"
         ) from None

@@ -52,6 +52,10 @@ class CheckpointError(CpixelcnnError):
     exit_code = 4
 
 
+class OutputError(CpixelcnnError):
+    """Standard output could not be written, such as to a full disk; what was printed is incomplete (exit code 1)."""
+
+
 class NonFiniteError(CpixelcnnError):
     """The loss stayed NaN or infinite for too many steps in a row (exit code 5)."""
 
@@ -77,6 +81,15 @@ class OtherProcessError(CpixelcnnError):
     def __init__(self, exit_code: int) -> None:
         super().__init__("another process failed; its own message tells why")
         self.exit_code = exit_code
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """The first line of another library's error, cut at `limit` characters; its type where it says nothing.
+
+    >>> first_line(ValueError("no\\nreason")), first_line(ValueError())
+    ('no', 'ValueError')
+    """
+    return str(error).strip().split("\n")[0][:limit] or type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str], listing: str) -> str:

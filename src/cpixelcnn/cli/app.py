@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from cpixelcnn.cli.evaluate import evaluate
 from cpixelcnn.cli.fid import fid
 from cpixelcnn.cli.sample import sample
 from cpixelcnn.cli.train import train
-from cpixelcnn.errors import CpixelcnnError, OtherProcessError
+from cpixelcnn.errors import CpixelcnnError, OtherProcessError, OutputError, first_line
 
 DEBUG_VARIABLE = "CPIXELCNN_DEBUG"
 
@@ -27,7 +28,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
 )
 app.command("train")(train)
 app.command("eval")(evaluate)
@@ -39,7 +39,7 @@ app.command("bpd")(bpd)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"cpixelcnn {__version__}")
+        console.print_result(f"cpixelcnn {__version__}")
         raise typer.Exit
 
 
@@ -59,8 +59,12 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a character that the locale lacks must not end the work
     sys.argv[1:] = _with_resume_value(sys.argv[1:])
     code = _run()
-    if code and "--json" in sys.argv and not console.json_written:
-        console.write_json({"error": _last_error or "see stderr", "exit_code": code})
+    try:
+        if code and "--json" in sys.argv and not console.json_written:
+            console.write_json({"error": _last_error or "see stderr", "exit_code": code})
+        console.flush()
+    except OutputError as error:
+        code = code or _failed(str(error), error.exit_code)
     _flush_or_forget()
     sys.exit(code)
 
@@ -86,6 +90,7 @@ def _run() -> int:
     try:
         app()
     except SystemExit as stop:
+        _remember_usage_error(stop)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except OtherProcessError as error:
         return error.exit_code
@@ -100,11 +105,20 @@ def _run() -> int:
             raise
         if _is_out_of_memory(error):
             return _failed("out of memory; pass a smaller --batch-size (checkpoints are intact)", 1)
-        reason = str(error).strip().split("\n")[0]
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            return _failed(f"the output could not be written ({error.strerror}); choose another place for it", 1)
         return _failed(
-            f"internal error: {type(error).__name__}: {reason} (set {DEBUG_VARIABLE}=1 for the traceback)", 1
+            f"internal error: {type(error).__name__}: {first_line(error)} (set {DEBUG_VARIABLE}=1 for the traceback)", 1
         )
     return 0
+
+
+def _remember_usage_error(stop: SystemExit) -> None:
+    """Keep the message of a usage error, which Typer has printed on its way out, for the JSON document."""
+    global _last_error
+    format_message = getattr(stop.__context__, "format_message", None)
+    if format_message is not None:
+        _last_error = format_message()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,4 +1,8 @@
-"""Talking to people and to scripts: results on stdout, all else on stderr, and output never stops the work."""
+"""Talking to people and to scripts: results on stdout, all else on stderr.
+
+A reader who goes away (`| head`) never stops the work. A stdout that cannot be written otherwise, such as a file on a
+full disk, is an error, since the results are lost. No text of foreign origin reaches the terminal as a command to it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,17 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from cpixelcnn import progress as library_progress
+from cpixelcnn.errors import OutputError
 
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
@@ -23,10 +29,27 @@ silent = False  # true in all but the first of several processes: none of them s
 
 
 class _Console(Console):
-    """A console whose reader may go away: Rich would end the program."""
+    """A console whose reader may go away (Rich would end the program), and that shows no control characters."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
+
+# Control characters of both sets (but tabs and line ends), and those that change the direction of writing.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey: control characters become replacement characters.
+
+    >>> printable("koala\\x1b[2J").encode("ascii", "replace")
+    b'koala?[2J'
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def stdout() -> Console:
@@ -69,24 +92,52 @@ def warn(text: str) -> None:
 
 
 def print_result(*renderables: RenderableType) -> None:
-    """Results for people on stdout; a reader who has gone away (`| head`) is no error."""
-    if silent:
-        return
-    with suppress(OSError, ValueError):
-        stdout().print(*renderables, sep="\n")
+    """Results for people on stdout.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
+    if not silent:
+        with _written():
+            stdout().print(*renderables, sep="\n")
 
 
 def write_json(document: dict[str, Any]) -> None:
-    """The one JSON document on stdout; refuses NaN and a second document."""
+    """The one JSON document on stdout; refuses NaN and a second document.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
     global json_written
     if silent:
         return
     assert not json_written, "stdout holds one document already"
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     json_written = True
-    with suppress(BrokenPipeError):  # whoever read our output has seen enough
+    with _written():
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def flush() -> None:
+    """Write what Python still holds of stdout.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
+    with _written():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        pass  # whoever read our output has seen enough
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"the output could not be written ({reason}); choose another place for it") from None
 
 
 @contextmanager

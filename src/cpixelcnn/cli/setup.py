@@ -60,7 +60,16 @@ def load_model(reference: str | None, device: str, *, raw_weights: bool, local_r
         console.warn(warning)
     console.info(f"model      {found.description}")
     model, config = load_found(found, chosen.device)
+    console.info(f"trained on {_training_data(config)}")
     return LoadedModel(model, config, found.path, chosen.device)
+
+
+def _training_data(config: RunConfig) -> str:
+    """What a model has seen, in one line: it knows no other images, however sure its answers are."""
+    model = config.model
+    classes = f": {', '.join(model.classes)}" if model.conditional else ", without classes"
+    size = f"{model.image_width}x{model.image_height} {'grey' if model.image_channels == 1 else 'RGB'}"
+    return f"{config.data.dataset} ({size}){classes if len(classes) < 300 else f', {model.nr_classes} classes'}"
 
 
 def data_config(stored: DataConfig, dataset: str | None, data_dir: str | None, **others: Any) -> DataConfig:

@@ -46,10 +46,10 @@ Resume = Annotated[
     ),
 ]
 TensorBoard = Annotated[
-    bool, typer.Option("--tensorboard", help="Record for TensorBoard as well (pip install 'cpixelcnn[tensorboard]').")
+    bool, typer.Option("--tensorboard", help="Record for TensorBoard as well (pip install 'cpixelcnn\\[tensorboard]').")
 ]
 Wandb = Annotated[
-    bool, typer.Option("--wandb", help="Record for Weights & Biases as well (pip install 'cpixelcnn[wandb]').")
+    bool, typer.Option("--wandb", help="Record for Weights & Biases as well (pip install 'cpixelcnn\\[wandb]').")
 ]
 NoTest = Annotated[
     bool, typer.Option("--no-test", help="Do not evaluate the best checkpoint on the test split at the end.")

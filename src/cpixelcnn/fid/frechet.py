@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import DataError, first_line
 from cpixelcnn.storage import atomic_path
 
 Matrix = NDArray[np.float64]
@@ -162,7 +162,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path of the reference statistics") from None
     except Exception as error:  # numpy, zipfile and zlib raise whatever they like on a damaged or hostile file
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        reason = first_line(error, 120)
         raise _unusable(path, f"it is not a readable npz file ({reason})") from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import DataError, first_line
 from cpixelcnn.storage import file_digest
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -86,11 +86,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
         raise DataError(f"{path} holds weights that are not finite; {REMEDY}")
     return state
-
-
-def first_line(error: BaseException) -> str:
-    """The beginning of an error's message."""
-    return str(error).strip().split("\n")[0][:160] or type(error).__name__
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.errors import CheckpointError, ConfigError, first_line
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.storage import share
 
@@ -40,7 +40,7 @@ def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
         raise CheckpointError(f"{path} does not exist; check --model") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file ({_first_line(error)}); choose another"
+            f"{path} is not a readable safetensors file ({first_line(error)}); choose another"
         ) from None
     document = metadata.get("cpixelcnn_config")
     if document is None:
@@ -50,7 +50,7 @@ def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
     try:
         return RunConfig.from_json(json.loads(document)), state
     except (ConfigError, ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path}: {_first_line(error)}") from None
+        raise CheckpointError(f"{path}: {first_line(error)}") from None
 
 
 def build_model(config: RunConfig, state: Mapping[str, Tensor], source: Path) -> PixelCNN:
@@ -76,10 +76,6 @@ def _plain_name(name: str) -> str:
     while name.startswith(_WRAPPER_PREFIXES):
         name = name.split(".", 1)[1]
     return name
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
 
 def _second_line(error: BaseException) -> str:

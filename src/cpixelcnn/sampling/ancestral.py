@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
+from cpixelcnn.errors import first_line
 from cpixelcnn.model.mixture import scale_pixels
 from cpixelcnn.sampling.pixel_rules import PixelSampler
 
@@ -149,7 +150,7 @@ class AncestralSampler:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self._stop_recording(str(error).strip().split("\n")[0])
+            self._stop_recording(first_line(error))
             return False
         self.graphs[key] = graph
         return True

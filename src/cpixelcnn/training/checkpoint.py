@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.errors import CheckpointError, ConfigError, first_line
 from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.runs import layout as runs
 from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, replace_link, write_json
@@ -164,5 +164,5 @@ def restore(checkpoint: Path, state: TrainState) -> None:
     except CheckpointError:
         raise
     except Exception as error:  # torch.load raises whatever the bytes make it raise
-        reason = str(error).split("\n")[0][:200]
+        reason = first_line(error)
         raise CheckpointError(f"{checkpoint} cannot be resumed from ({type(error).__name__}: {reason})") from None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cpixelcnn.device import CompilationChoice
+from cpixelcnn.errors import first_line
 
 
 def choose_compilation(name: str, device: torch.device) -> CompilationChoice:
@@ -45,7 +46,7 @@ class CompiledNetwork(nn.Module):
             raise
         except Exception as error:  # whatever compiler and tools make of it
             cause = getattr(error, "inner_exception", error)  # torch wraps what its backend raised
-            reason = str(cause).strip().split("\n")[0][:200] or type(cause).__name__
+            reason = first_line(cause)
             warn(f"torch.compile failed ({reason}); the training goes on without it")
             return False
         finally:

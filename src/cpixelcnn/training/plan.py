@@ -14,7 +14,7 @@ from cpixelcnn import presets
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import dataset_info
-from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean, first_line
 from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths
 from cpixelcnn.runs.models import newest_run
 from cpixelcnn.training.checkpoint import FoundCheckpoint, find_checkpoint
@@ -113,7 +113,7 @@ def read_request(path: Path) -> Request:
         text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise ConfigError(f"{path} cannot be read as settings ({reason}); pass a JSON or TOML file") from None
     parts = {}
     for name, kind in (("model", ModelConfig), ("data", DataConfig), ("train", TrainConfig)):

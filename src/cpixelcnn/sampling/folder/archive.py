@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import DataError, first_line
 from cpixelcnn.storage import atomic_path
 
 ARRAYS = "samples.npz"
@@ -72,7 +72,7 @@ def _read(path: Path, remedy: str, *names: str) -> dict[str, NDArray[Any] | None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; run the same cpixelcnn sample command again") from None
     except Exception as error:  # numpy, zipfile and zlib raise whatever they like on a damaged or hostile file
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        reason = first_line(error, 120)
         raise _damaged(path, reason, remedy) from None
 
 
