@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,6 +121,31 @@ def test_the_help_keeps_brackets(cli: Cli) -> None:
 
 def test_completion_can_be_installed(cli: Cli) -> None:
     assert "--install-completion" in cli("--help").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("train --preset rep", ["report", "report-first", "report-third"]),
+        ("bpd --dataset cif", ["cifar10", "cifar100"]),
+        ("eval --model emb", ["embedded-tiny-1"]),
+        ("eval --model ti", ["tiny"]),
+    ],
+)
+def test_names_are_completed(home: Path, typed: str, offered: list[str]) -> None:
+    words = f"cpixelcnn {typed}"
+    completion = {"_CPIXELCNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    script = "import sys; sys.argv = ['cpixelcnn']; from cpixelcnn.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **completion},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == offered
 
 
 def test_a_model_says_what_it_has_seen(cli: Cli, run: Path, pictures: Path) -> None:

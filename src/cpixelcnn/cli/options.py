@@ -15,10 +15,31 @@ from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig, field_help
 ARCHITECTURE, TRAINING, DATA = "Architecture", "Training", "Data"
 
 
+def model_names() -> list[str]:
+    """What completes `--model`: the runs under runs/ and the shipped models; found without torch, hence quickly."""
+    shipped = Path(__file__).resolve().parents[1] / "pretrained"
+    runs = sorted(path.parent.name for path in Path("runs").glob("*/config.json"))
+    return runs + sorted(path.stem for path in shipped.glob("*.safetensors"))
+
+
+def dataset_names() -> list[str]:
+    """What completes `--dataset`."""
+    from cpixelcnn.datasets.registry import DATASETS
+
+    return list(DATASETS)
+
+
 def _field(config: type, name: str, *short: str, negatable: bool = False, panel: str | None = None) -> Any:
     flag = "--" + name.replace("_", "-")
     declaration = f"{flag}/--no-{flag[2:]}" if negatable else flag
-    return typer.Option(declaration, *short, help=field_help(config, name), rich_help_panel=panel, show_default=False)
+    return typer.Option(
+        declaration,
+        *short,
+        help=field_help(config, name),
+        rich_help_panel=panel,
+        show_default=False,
+        autocompletion=dataset_names if name == "dataset" else None,
+    )
 
 
 def _model(name: str, *short: str) -> Any:
@@ -90,6 +111,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
+        autocompletion=model_names,
         help="A run or checkpoint directory, a weight file, or a shipped model. "
         "Default: the newest finished run under runs/, else the shipped model.",
         show_default=False,

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 Preset = Annotated[
     str | None,
     typer.Option(
-        "--preset", help=f"A whole configuration: {', '.join(PRESETS)} (tiny unless given).", show_default=False
+        "--preset",
+        autocompletion=lambda: list(PRESETS),
+        help=f"A whole configuration: {', '.join(PRESETS)} (tiny unless given).",
+        show_default=False,
     ),
 ]
 Resume = Annotated[
