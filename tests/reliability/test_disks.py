@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from cpixelcnn import storage
+from cpixelcnn.runs import metrics_log
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
-from cpixelcnn.training import checkpoint, loop, metrics_log
+from cpixelcnn.training import checkpoint, loop
 from cpixelcnn.training import validation as between_epochs
 from cpixelcnn.training.checkpoint import locked
 
