@@ -79,7 +79,8 @@ def _with_resume_value(arguments: list[str]) -> list[str]:
         return arguments
     result = []
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
-        result += [argument, "auto"] if argument in ("--resume", "-r") and following.startswith("-") else [argument]
+        bare = following.startswith("-") and not os.path.exists(following)  # a run may be called -run
+        result += [argument, "auto"] if argument in ("--resume", "-r") and bare else [argument]
     return result
 
 

@@ -79,7 +79,7 @@ class RunWriter:
             kept = checkpoint_paths(self.run)
             message = f"the checkpoint at step {self.state.progress.step} could not be saved ({error.strerror})"
             if finished:
-                raise CheckpointError(f"{message}; make room and resume {self.run}") from None
+                raise CheckpointError(f"{message}; make room and go on with `resume` {self.run}") from None
             older = f"{kept[-1].name} is still good" if kept else "there is none yet"
             self.callback.on_warning(f"{message}; training goes on, {older}")
 
