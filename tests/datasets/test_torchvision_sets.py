@@ -119,7 +119,7 @@ def test_another_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion-mnist"])
 def test_missing_files(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=rf"the {name} files are missing in {tmp_path}.*--download"):
+    with pytest.raises(DataError, match=rf"the {name} files are missing in {tmp_path}.*`download`"):
         load(name, tmp_path)
 
 
@@ -148,8 +148,7 @@ def test_a_poisoned_cache_of_mnist_is_never_unpickled(tmp_path: Path) -> None:
     processed.mkdir()
     for name in ("training.pt", "test.pt"):
         torch.save(Payload(tmp_path / "harm"), processed / name)
-    with pytest.raises(DataError):
-        load("mnist", tmp_path)
+    assert len(load("mnist", tmp_path)) == 30
     assert not (tmp_path / "harm").exists()
 
 
@@ -204,4 +203,6 @@ def test_a_failed_download_says_so_and_leaves_nothing_behind(
 def test_without_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
     with pytest.raises(ConfigError, match="pip install torchvision"):
-        load("mnist", tmp_path)
+        load("cifar10", tmp_path)
+    write_mnist(tmp_path)
+    assert len(load("mnist", tmp_path)) == 30, "plain arrays need no torchvision"
