@@ -16,6 +16,7 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
 from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.runs import models
 from cpixelcnn.runs.models import load
 from cpixelcnn.sampling.folder.manifest import Origin
 from cpixelcnn.sampling.folder.store import SampleStore
@@ -321,9 +322,7 @@ def test_unknown_devices_list_the_known_ones(cli: Cli, run: Path) -> None:
 
 
 def test_without_any_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cpixelcnn.runs import layout as runs
-
-    monkeypatch.setattr(runs, "shipped_models", dict)
+    monkeypatch.setattr(models, "shipped_models", dict)
     outcome = cli("bpd")
     assert outcome.code == 4
     assert "train one, or pass --model" in outcome.err

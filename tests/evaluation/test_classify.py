@@ -196,3 +196,28 @@ def test_progress_grows_and_ends_at_its_total(model: PixelCNN, images: Tensor) -
     assert done == sorted(set(done))
     assert done[-1] == 21
     assert done[0] > 0
+
+
+def test_arithmetic_is_exact_whatever_the_caller_allows(
+    make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TF32 and a caller's autocast would move log-likelihoods by dozens of nats."""
+    model = make_model()
+    images = make_images(model, 3)
+    expected = class_log_probs(model, images)
+    seen: list[tuple[str, bool]] = []
+    original = PixelCNN.forward
+
+    def spy(self: PixelCNN, *arguments: Any) -> Tensor:
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(PixelCNN, "forward", spy)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(class_log_probs(model, images), expected)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert set(seen) == {("highest", False)}

@@ -47,7 +47,9 @@ def classify(
     chosen_prior = parse_prior(prior)
     with shared_work() as processes:
         with processes.together():
-            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            loaded = load_model(
+                model, device, raw_weights=raw_weights, local_rank=processes.local_rank, photographs=True
+            )
             inputs, failures = read_images_for(loaded, images, skip_bad=True)
         with console.activity("classifying") as progress:
             result = classify_images(

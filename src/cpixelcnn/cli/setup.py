@@ -48,14 +48,21 @@ class LoadedModel:
     device: torch.device
 
 
-def load_model(reference: str | None, device: str, *, raw_weights: bool, local_rank: int = 0) -> LoadedModel:
-    """Load the model that `--model` means and tell which it is."""
+def load_model(
+    reference: str | None, device: str, *, raw_weights: bool, local_rank: int = 0, photographs: bool = False
+) -> LoadedModel:
+    """Load the model that `--model` means and tell which it is.
+
+    Where it means none and there is no finished run, a shipped one: that of the embedded images, with which every
+    command works at once, or the one that has seen `photographs`, for images of the user's own.
+    """
     from cpixelcnn.device import choose_device
-    from cpixelcnn.runs.models import find_model, load_found
+    from cpixelcnn.runs.models import DEFAULT_MODEL, PHOTOGRAPHS_MODEL, find_model, load_found
 
     chosen = choose_device(device, local_rank)
     console.info(f"device     {chosen.device} ({chosen.reason})")
-    found = find_model(reference, ema=not raw_weights)
+    default = PHOTOGRAPHS_MODEL if photographs else DEFAULT_MODEL
+    found = find_model(reference, ema=not raw_weights, default=default)
     for warning in found.warnings:
         console.warn(warning)
     console.info(f"model      {found.description}")

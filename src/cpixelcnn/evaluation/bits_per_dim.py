@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.image_set import UNLABELLED
+from cpixelcnn.device import exact_float32
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import DataError
 from cpixelcnn.evaluation.classify import BATCH_SIZE, Prior, class_log_probs, log_prior
@@ -82,7 +83,7 @@ def _log_probs(model: PixelCNN, images: Tensor, batch_size: int, processes: Proc
     parts = [torch.empty(0, dtype=torch.float64)]
     batches = processes.share([images[i : i + batch_size] for i in range(0, len(images), batch_size)])
     done, total = 0, sum(map(len, batches))
-    with processes.together(), evaluation_mode(model):
+    with processes.together(), evaluation_mode(model), exact_float32():
         for batch in batches:
             parts.append(model.log_prob(batch.to(model.device)).cpu().double())
             done += len(batch)

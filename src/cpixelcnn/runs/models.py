@@ -25,6 +25,9 @@ from cpixelcnn.runs.layout import (
     verify_checkpoint,
 )
 
+# Of the shipped models, the one whose data set can be drawn anywhere, and the one that has seen photographs.
+DEFAULT_MODEL, PHOTOGRAPHS_MODEL = "tiny", "small"
+
 _log = logging.getLogger(__name__)
 
 
@@ -74,10 +77,12 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(directory.glob("*.safetensors"))}
 
 
-def find_model(reference: str | Path | None = None, *, ema: bool = True, runs: Path = RUNS) -> ModelFile:
-    """Resolve a model by run directory, checkpoint directory, weight file or name of a shipped model.
+def find_model(
+    reference: str | Path | None = None, *, ema: bool = True, runs: Path = RUNS, default: str = DEFAULT_MODEL
+) -> ModelFile:
+    """Resolve a model by run directory, checkpoint directory, weight file or name of a run or a shipped model.
 
-    Without a reference: the best checkpoint of the newest finished run under `runs`, else the shipped model.
+    Without a reference: the best checkpoint of the newest finished run under `runs`, else the shipped model `default`.
 
     Raises:
         CheckpointError: nothing of that name, or nothing undamaged in it.
@@ -91,7 +96,7 @@ def find_model(reference: str | Path | None = None, *, ema: bool = True, runs: P
             raise CheckpointError(
                 "there is no finished run under runs/ and no shipped model; train one, or pass --model"
             )
-        name = next(iter(shipped))
+        name = default if default in shipped else next(iter(shipped))
         return ModelFile(shipped[name], f"shipped model {name!r} (no finished run under {runs}/)")
     path = Path(reference)
     if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
