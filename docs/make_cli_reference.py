@@ -19,6 +19,7 @@ from cpixelcnn.presets import DEFAULT_PRESET, PRESETS
 COMPUTED = {
     ("train", "out"): "`runs/DATASET-PRESET-NUMBER`, the next free number",
     ("train", "image_size"): "as the data set",
+    ("train", "channels"): "as the data set",
 }
 
 DOCS = Path(__file__).resolve().parent

@@ -145,6 +145,7 @@ class DataConfig(_Config):
     )
     data_dir: str | None = documented(None, "Directory of the data set; the embedded one needs none.")
     image_size: int | None = documented(None, "Height and width to resize to; by default the data set's own size.")
+    channels: int | None = documented(None, "Read images as grey (1) or RGB (3); by default as the data set has them.")
     train_size: int = documented(4000, "Training images of the embedded data set.")
     validation_fraction: float = documented(
         0.1, "Fraction of the training images held out for validation if the data set has no such split."
@@ -156,6 +157,7 @@ class DataConfig(_Config):
         _require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
         _require(self.train_size >= 4, "train_size", self.train_size, "4 or more")
         _require(self.image_size is None or self.image_size >= 1, "image_size", self.image_size, "1 or more")
+        _require(self.channels in (None, 1, 3), "channels", self.channels, "1 or 3")
 
 
 @_with_attributes

@@ -126,7 +126,7 @@ def test_all_bad_files_are_listed_at_once_and_none_is_replaced(tmp_path: Path) -
     (tmp_path / "b.png").touch()
     (tmp_path / "d[1].png").write_text("text")
     paths = sorted(tmp_path.iterdir())
-    with pytest.raises(BadImagesError, match=r"2 images cannot be used.*--skip-bad") as caught:
+    with pytest.raises(BadImagesError, match=r"2 images cannot be used.*`skip_bad`") as caught:
         read_images(paths, channels=3, height=4, width=4)
     assert [path.name for path, _ in caught.value.failures] == ["b.png", "d[1].png"]
     assert caught.value.exit_code == 3

@@ -107,7 +107,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 def test_missing_csv_files(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
-        with pytest.raises(DataError, match=r"there is no .*\.csv; check --data-dir"):
+        with pytest.raises(DataError, match=r"there is no .*\.csv; check `data_dir`"):
             load_split(DataConfig("cpen455", str(tmp_path)), split)
 
 

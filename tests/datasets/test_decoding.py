@@ -195,7 +195,7 @@ def test_tensors_are_fitted_as_files_are(tmp_path: Path) -> None:
 def test_stored_sizes_must_agree(tmp_path: Path) -> None:
     for name, width in (("a.png", 4), ("b.png", 6)):
         Image.new("RGB", (width, 4)).save(tmp_path / name)
-    with pytest.raises(DataError, match=r"b\.png has 6x4 .*a\.png has 4x4.*--image-size"):
+    with pytest.raises(DataError, match=r"b\.png has 6x4 .*a\.png has 4x4.*`image_size`"):
         read_images([tmp_path / "a.png", tmp_path / "b.png"], channels=3, height=None, width=None)
 
 

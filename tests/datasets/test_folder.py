@@ -157,5 +157,5 @@ def test_bad_images_in_a_class(tmp_path: Path) -> None:
 
 def test_a_fraction_that_leaves_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "cat", 6)
-    with pytest.raises(ConfigError, match=r"--validation-fraction must be less than 0\.5"):
+    with pytest.raises(ConfigError, match=r"`validation_fraction` must be less than 0\.5"):
         load(tmp_path, validation_fraction=0.5)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from cpixelcnn.config import DataConfig, field_help
 from cpixelcnn.datasets.registry import DATASETS, dataset_info, load_split
@@ -35,19 +36,46 @@ def test_an_unknown_name_gets_a_suggestion_or_the_list(name: str, words: str) ->
 
 
 def test_an_unknown_split() -> None:
-    with pytest.raises(ConfigError, match="--split dev is not known; there are train, validation, test"):
+    with pytest.raises(ConfigError, match="`split` dev is not known; there are train, validation, test"):
         load_split(DataConfig(), "dev")
 
 
 @pytest.mark.parametrize("name", [name for name, info in DATASETS.items() if info.needs_data_dir])
 def test_the_data_directory(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"--dataset {name} needs --data-dir"):
+    with pytest.raises(ConfigError, match=f"the data set {name} needs `data_dir`"):
         load_split(DataConfig(name), "train")
     with pytest.raises(DataError, match=r"nowhere does not exist"):
         load_split(DataConfig(name, str(tmp_path / "nowhere")), "train")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file is not a directory"):
         load_split(DataConfig(name, str(tmp_path / "file")), "train")
+
+
+@pytest.mark.parametrize("directory", ["x" * 300, "~nouser/x", "a\0b", "/dev/null", "-x"])
+def test_a_data_directory_that_cannot_be_one(directory: str) -> None:
+    with pytest.raises(DataError, match=r"does not exist|is not a directory|home of nobody"):
+        load_split(DataConfig("folder", directory), "train")
+
+
+def test_a_data_directory_without_its_data_set(tmp_path: Path) -> None:
+    """Else the photographs that a newcomer names are passed over in silence, in favour of the embedded images."""
+    with pytest.raises(ConfigError, match="name the kind of the images with `dataset`"):
+        load_split(DataConfig(data_dir=str(tmp_path)), "train")
+
+
+def test_images_as_grey_or_as_rgb(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            Image.new("RGB", (8, 8), (index, 200, 0)).save(tmp_path / name / f"{index}.png")
+    as_stored = load_split(DataConfig("folder", str(tmp_path)), "train")
+    grey = load_split(DataConfig("folder", str(tmp_path), channels=1), "train")
+    assert as_stored.images.shape[1] == 3 and grey.images.shape[1] == 1
+    assert int(grey.images[0].float().mean()) == pytest.approx(0.299 * int(as_stored.images[0, 0, 0, 0]) + 117.4, abs=1)
+    embedded = load_split(DataConfig(train_size=4, image_size=8, channels=1), "train")
+    assert embedded.images.shape == (4, 1, 8, 8)
+    with pytest.raises(ConfigError, match="`channels` must be 1 or 3"):
+        DataConfig(channels=2)
 
 
 @pytest.mark.parametrize("name", ["folder", "cpen455", "mnist"])
@@ -81,9 +109,9 @@ def test_the_embedded_default_size() -> None:
 
 
 def test_embedded_images_that_cannot_be_drawn() -> None:
-    with pytest.raises(ConfigError, match="--image-size must be 8 or more"):
+    with pytest.raises(ConfigError, match="`image_size` must be 8 or more"):
         load_split(DataConfig(image_size=4), "train")
-    with pytest.raises(ConfigError, match="--split-seed must be 0 or more"):
+    with pytest.raises(ConfigError, match="`split_seed` must be 0 or more"):
         load_split(DataConfig(split_seed=-1), "train")
 
 

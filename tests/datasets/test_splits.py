@@ -40,7 +40,7 @@ def test_the_origin_says_how() -> None:
 
 @pytest.mark.parametrize("fraction", [0.5, 0.49, 0.9])
 def test_a_fraction_that_leaves_nothing_to_train_on(fraction: float) -> None:
-    with pytest.raises(ConfigError, match="--validation-fraction"):
+    with pytest.raises(ConfigError, match="`validation_fraction`"):
         derive_split(
             torch.arange(8) % 2, "train", ("validation", "test"), DataConfig(validation_fraction=fraction), "x"
         )

@@ -97,6 +97,7 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
     from cpixelcnn.datasets.registry import load_split
 
     model = loaded.config.model
+    config = dataclasses.replace(config, channels=model.image_channels)
     if model.image_height == model.image_width:
         config = dataclasses.replace(config, image_size=model.image_height)
     if split not in ("auto", "train", "validation", "test"):

@@ -116,6 +116,7 @@ def train(
     dataset: o.Dataset = None,
     data_dir: o.DataDir = None,
     image_size: o.ImageSize = None,
+    channels: o.Channels = None,
     train_size: o.TrainSize = None,
     validation_fraction: o.ValidationFraction = None,
     split_seed: o.SplitSeed = None,

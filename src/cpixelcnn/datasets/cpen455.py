@@ -76,7 +76,7 @@ def read_listing(path: Path, *, missing_ok: bool = False) -> Listing:
         more = [f"  ... and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
         noun = "1 line" if len(problems) == 1 else f"{len(problems)} lines"
         shown = "\n".join(problems[:MOST_LISTED] + more)
-        raise DataError(f"{noun} of {path} cannot be used; correct the file or check --data-dir:\n{shown}")
+        raise DataError(f"{noun} of {path} cannot be used; correct the file or check `data_dir`:\n{shown}")
     if not paths:
         raise DataError(f"{path} lists no images; it needs lines of the form path,label")
     return Listing(tuple(paths), torch.tensor(labels), CLASSES, path.name)
@@ -89,7 +89,7 @@ def _rows(path: Path) -> list[_Row]:
             reader = csv.reader(file)
             rows = [_Row(reader.line_num, [field.strip() for field in fields]) for fields in reader]
     except FileNotFoundError:
-        raise DataError(f"there is no {path}; check --data-dir") from None
+        raise DataError(f"there is no {path}; check `data_dir`") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a csv file in UTF-8 ({error}); save it anew") from error
     rows = [row for row in rows if any(row.fields)]

@@ -39,7 +39,7 @@ MOST_BYTES = 1 << 30
 MOST_PIXELS = 100_000_000
 TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # no format whose reader starts another program
-REMEDY = "repair or remove them, or pass --skip-bad to leave them out"
+REMEDY = "repair or remove them, or pass `skip_bad` to leave them out"
 
 
 class _Refused(Exception):  # noqa: N818 (caught where it is raised)
@@ -137,7 +137,7 @@ def read_images(
         if image.shape != images[0].shape:
             raise DataError(
                 f"{paths[index]} has {_size(image)} pixels and {paths[kept[0]]} has {_size(images[0])}; "
-                f"name one size with --image-size"
+                f"name one size with `image_size`"
             )
     empty = torch.empty(0, channels, height or 0, width or 0, dtype=torch.uint8)
     return ReadImages(torch.stack(images) if images else empty, kept, failures, animated)

@@ -22,9 +22,9 @@ def load_embedded(request: SplitRequest) -> ImageSet:
     """
     seed, size = request.config.split_seed, request.size
     if size < SMALLEST_SIDE:
-        raise ConfigError(f"--image-size must be {SMALLEST_SIDE} or more for the embedded data set, but is {size}")
+        raise ConfigError(f"`image_size` must be {SMALLEST_SIDE} or more for the embedded data set, but is {size}")
     if seed < 0:
-        raise ConfigError(f"--split-seed must be 0 or more for the embedded data set, but is {seed}")
+        raise ConfigError(f"`split_seed` must be 0 or more for the embedded data set, but is {seed}")
     count = {"train": request.config.train_size, "validation": VALIDATION_SIZE, "test": TEST_SIZE}[request.split]
     images, labels = generate(request.split, count, seed=seed, height=size, width=size)
     request.progress(count, count)

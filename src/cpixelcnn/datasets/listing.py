@@ -78,7 +78,7 @@ class Listing:
             progress=request.progress,
         )
         if not result.kept:
-            raise BadImagesError(result.failures, "there is no other in this split, so repair them or check --data-dir")
+            raise BadImagesError(result.failures, "there is no other in this split, so repair them or check `data_dir`")
         note = animation_note(result.animated)
         return ImageSet(
             images=result.images,

@@ -27,12 +27,12 @@ class DatasetInfo:
     """What is known of a data set before it is loaded.
 
     Attributes:
-        name: as `--dataset` takes it.
+        name: as `dataset` takes it.
         description: one line for people.
         channels: 3 (RGB) or 1 (grey).
         size: height and width of its images unless another size is asked for.
         needs_data_dir: whether it lies in a directory that the user names.
-        downloadable: whether `--download` can fetch it.
+        downloadable: whether `download` can fetch it.
     """
 
     name: str
@@ -85,31 +85,49 @@ def load_split(config: DataConfig, split: str, *, download: bool = False, progre
         Images uint8 (N, C, H, W) of the size asked for, with labels; `origin` says how the split came about.
 
     Raises:
-        ConfigError: an unknown data set or split, or no --data-dir where one is needed.
+        ConfigError: an unknown data set or split, or no `data_dir` where one is needed.
         DataError: files are missing, contradictory, or (`BadImagesError`) unreadable.
     """
     info = dataset_info(config.dataset)
     if split not in SPLITS:
-        raise ConfigError(f"--split {split} is not known; there are {', '.join(SPLITS)}")
+        raise ConfigError(f"`split` {split} is not known; there are {', '.join(SPLITS)}")
     from cpixelcnn.datasets.listing import SplitRequest
 
     directory = _data_dir(config, info, download)
-    size = config.image_size or info.size
-    return _loader(info.name)(SplitRequest(config, split, directory, info.channels, size, download, progress))
+    size, channels = config.image_size or info.size, config.channels or info.channels
+    return _loader(info.name)(SplitRequest(config, split, directory, channels, size, download, progress))
+
+
+def expanded(directory: str) -> Path:
+    """A directory as a user writes it, where ``~`` is the home of the user and ``~name`` that of another.
+
+    Raises:
+        DataError: there is no user of this name.
+    """
+    try:
+        return Path(directory).expanduser()
+    except RuntimeError:
+        raise DataError(f"`data_dir` {directory} names the home of nobody; name an existing directory") from None
 
 
 def _data_dir(config: DataConfig, info: DatasetInfo, download: bool) -> Path:
     if not info.needs_data_dir:
+        if config.data_dir:
+            raise ConfigError(
+                f"`data_dir` {config.data_dir} is given, but the {info.name} data set lies in no directory; "
+                f"name the kind of the images with `dataset`, such as folder"
+            )
         return Path()
     if not config.data_dir:
-        raise ConfigError(f"--dataset {info.name} needs --data-dir, the directory where it lies")
-    directory = Path(config.data_dir).expanduser()
+        raise ConfigError(f"the data set {info.name} needs `data_dir`, the directory where it lies")
+    directory = expanded(config.data_dir)
+    remedy = f"name the directory of the {info.name} data set with `data_dir`"
     if os.path.exists(directory) and not os.path.isdir(directory):
-        raise DataError(f"--data-dir {directory} is not a directory; name the directory of the {info.name} data set")
+        raise DataError(f"{directory} is not a directory; {remedy}")
     if not os.path.exists(directory) and not (download and info.downloadable):
-        raise DataError(f"--data-dir {directory} does not exist; name the directory of the {info.name} data set")
+        raise DataError(f"{directory} does not exist; {remedy}")
     if os.path.exists(directory) and not os.access(directory, os.R_OK | os.X_OK):
-        raise DataError(f"--data-dir {directory} may not be read; change its permissions")
+        raise DataError(f"{directory} may not be read; change its permissions, or {remedy}")
     return directory
 
 

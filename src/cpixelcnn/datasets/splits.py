@@ -78,7 +78,7 @@ def derive_split(labels: Tensor, split: str, missing: Sequence[str], config: Dat
     fraction = config.validation_fraction
     if fraction * len(missing) >= 1:
         raise ConfigError(
-            f"--validation-fraction must be less than {1 / len(missing):g}, but is {fraction:g}: "
+            f"`validation_fraction` must be less than {1 / len(missing):g}, but is {fraction:g}: "
             f"{' and '.join(missing)} are both held out from {source}"
         )
     parts = {"train": torch.arange(len(labels))}
@@ -88,7 +88,7 @@ def derive_split(labels: Tensor, split: str, missing: Sequence[str], config: Dat
         parts["train"], parts[name] = rest[larger], rest[smaller]
     if set(labels[parts["train"]].tolist()) < set(labels.tolist()):
         raise ConfigError(
-            f"--validation-fraction {fraction:g} leaves no training images of some class of {source}; lower it"
+            f"`validation_fraction` {fraction:g} leaves no training images of some class of {source}; lower it"
         )
     if not len(parts[split]):
         raise DataError(f"{source} has too few images to hold out {' and '.join(missing)}; add some")

@@ -13,7 +13,7 @@ from typing import Any
 from cpixelcnn import presets
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.datasets.registry import dataset_info
+from cpixelcnn.datasets.registry import dataset_info, expanded
 from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean, first_line
 from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths
 from cpixelcnn.runs.models import newest_run
@@ -255,7 +255,8 @@ def _new_run(request: Request, out: Path | None) -> Plan:
         full = _inheriting(init_from, request, full)
     config = RunConfig(ModelConfig(**full.model), DataConfig(**_absolute(full.data)), TrainConfig(**full.train))
     dataset_info(config.data.dataset)
-    if "train_size" in request.data and config.data.dataset != "embedded":
+    # The default is not refused: a file of settings has every field.
+    if config.data.train_size != DataConfig.train_size and config.data.dataset != "embedded":
         raise ConfigError(f"`train_size` is for the embedded data set, not for {config.data.dataset}; leave it out")
     if config.train.accumulate > config.train.batch_size:
         raise ConfigError(
@@ -268,7 +269,7 @@ def _new_run(request: Request, out: Path | None) -> Plan:
 def _absolute(data: Mapping[str, Any]) -> dict[str, Any]:
     """The data's fields, with a directory that means the same wherever the run is resumed or evaluated."""
     directory = data.get("data_dir")
-    return {**data, "data_dir": str(Path(directory).absolute())} if directory else dict(data)
+    return {**data, "data_dir": str(expanded(directory).absolute())} if directory else dict(data)
 
 
 def _inheriting(init_from: str, request: Request, full: Request) -> Request:
@@ -276,7 +277,7 @@ def _inheriting(init_from: str, request: Request, full: Request) -> Request:
     source = read_source(init_from)[0].model
     architecture = inherited_architecture(init_from, source, request.model)
     square = source.image_height == source.image_width
-    size = {"image_size": source.image_height} if square else {}
+    size = {"image_size": source.image_height if square else None, "channels": source.image_channels}
     model = {"dropout": source.dropout, **architecture, **request.model}
     return dataclasses.replace(full, model=model, data={**size, **full.data})
 
