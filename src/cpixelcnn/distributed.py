@@ -163,7 +163,7 @@ ALONE = Processes()
 
 
 @contextmanager
-def joined_processes(patience: timedelta = TIMEOUT) -> Iterator[Processes]:
+def joined_processes(timeout: timedelta = TIMEOUT) -> Iterator[Processes]:
     """While open, this process is joined with the others that torchrun started (over gloo; none without torchrun).
 
     Raises:
@@ -176,7 +176,7 @@ def joined_processes(patience: timedelta = TIMEOUT) -> Iterator[Processes]:
 
     with_the_others = False
     try:
-        torch.distributed.init_process_group("gloo", timeout=patience)
+        torch.distributed.init_process_group("gloo", timeout=timeout)
         rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
         yield Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")))
         with_the_others = True

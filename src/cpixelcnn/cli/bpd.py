@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.setup import data_config, load_images, load_model, parse_prior, require_finite, shared_work
+from cpixelcnn.cli.setup import data_config, load_images, load_model, parse_prior, shared_work
 
 
 def bpd(
@@ -43,7 +43,7 @@ def bpd(
                 progress=progress,
             )
         with processes.together():
-            require_finite(density)
+            density.require_finite()
     if json:
         console.write_json(
             {

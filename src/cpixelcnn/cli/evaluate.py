@@ -16,7 +16,6 @@ from cpixelcnn.cli.setup import (
     load_images,
     load_model,
     parse_prior,
-    require_finite,
     shared_work,
 )
 from cpixelcnn.errors import ConfigError, DataError
@@ -80,7 +79,7 @@ def evaluate(
                 progress=progress,
             )
         with processes.together():
-            require_finite(result.density)
+            result.density.require_finite()
     if result.missing:
         console.warn(result.missing)
     scores, density = result.scores, result.density

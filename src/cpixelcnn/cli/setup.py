@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpixelcnn.cli import console
-from cpixelcnn.errors import ConfigError, NonFiniteError
+from cpixelcnn.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -21,19 +20,18 @@ if TYPE_CHECKING:
     from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.datasets.user_images import UserImages
     from cpixelcnn.distributed import Processes
-    from cpixelcnn.evaluation.bits_per_dim import BitsPerDim
     from cpixelcnn.model.network import PixelCNN
 
 
 @contextmanager
-def shared_work(patience: timedelta | None = None) -> Iterator[Processes]:
+def shared_work(timeout: timedelta | None = None) -> Iterator[Processes]:
     """While open, this process is joined with the others that torchrun started; all but the first keep silent.
 
     A process gives up when it has waited so long for another (half an hour unless given).
     """
     from cpixelcnn.distributed import TIMEOUT, joined_processes
 
-    with joined_processes(patience or TIMEOUT) as processes:
+    with joined_processes(timeout or TIMEOUT) as processes:
         console.silent = not processes.is_main
         yield processes
 
@@ -141,14 +139,3 @@ def parse_prior(text: str) -> str | list[float]:
         raise ConfigError(
             f"--prior {text!r} is neither uniform, training nor numbers such as 0.4,0.2,0.2,0.2"
         ) from None
-
-
-def require_finite(density: BitsPerDim) -> None:
-    """Refuse figures that are not finite.
-
-    Raises:
-        NonFiniteError: the model's likelihoods overflow.
-    """
-    figures = (density.bpd_marginal, density.stderr, density.bpd or 0.0)
-    if not all(map(math.isfinite, figures)):
-        raise NonFiniteError("the likelihoods of this model are not finite; choose an earlier checkpoint")

@@ -12,7 +12,7 @@ from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.image_set import UNLABELLED
 from cpixelcnn.device import exact_float32
 from cpixelcnn.distributed import ALONE, Processes
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import DataError, NonFiniteError
 from cpixelcnn.evaluation.classify import BATCH_SIZE, Prior, class_log_probs, log_prior
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
@@ -33,6 +33,15 @@ class BitsPerDim:
     bpd_marginal: float
     stderr: float
     n_images: int
+
+    def require_finite(self) -> None:
+        """Refuse bits per dimension that are not finite.
+
+        Raises:
+            NonFiniteError: the likelihoods of the model overflow.
+        """
+        if not all(map(math.isfinite, (self.bpd_marginal, self.stderr, self.bpd or 0.0))):
+            raise NonFiniteError("the likelihoods of this model are not finite; choose an earlier checkpoint")
 
 
 def bits_per_dim(
