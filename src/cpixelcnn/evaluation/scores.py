@@ -18,7 +18,7 @@ class ClassificationScores:
 
     Attributes:
         n_images: N.
-        accuracy: share of images whose most probable class is the true one.
+        accuracy: fraction of images whose most probable class is the true one.
         accuracy_ci95: Wilson's 95 % interval of the accuracy.
         f1_macro: see `macro_f1`.
         confusion: int64 (C, C), rows are true classes, columns predictions.
@@ -72,7 +72,7 @@ def score(log_posteriors: Tensor, labels: Tensor) -> ClassificationScores:
 
 
 def accuracy(labels: Tensor, predictions: Tensor) -> float:
-    """Share of predictions (N,) that equal their labels (N,).
+    """Fraction of predictions (N,) that equal their labels (N,).
 
     Raises:
         DataError: no images.
@@ -141,25 +141,55 @@ def posterior_nll(log_posteriors: Tensor, labels: Tensor) -> float:
     return -float(log_posteriors.double().gather(1, labels[:, None]).mean()) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def expected_calibration_error(probabilities: Tensor, labels: Tensor, nr_bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy in bins of equal confidence (Guo et al. 2017, eq. 3), in 0..1.
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Images whose largest probability lies within one bin.
 
-    ECE = sum_m |B_m| / N * |acc(B_m) - conf(B_m)|, where B_m are the images whose largest probability is within
-    ((m - 1) / M, m / M].
+    Attributes:
+        n_images: how many.
+        confidence: mean of their largest probabilities.
+        accuracy: fraction of them that are classified right.
+    """
+
+    n_images: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(probabilities: Tensor, labels: Tensor, nr_bins: int = 15) -> list[ReliabilityBin]:
+    """Confidence against accuracy in bins of equal width; those without images are left out.
 
     Args:
         probabilities: p(c | x), (N, C).
         labels: int64 (N,).
-        nr_bins: M.
+        nr_bins: M; bin m holds the images whose largest probability is within ((m - 1) / M, m / M].
 
     Raises:
         DataError: no images.
     """
     _require_images(labels)
     confidences, predictions = probabilities.double().clamp(0, 1).max(dim=1)  # exp(log p) may round to more than 1
-    surplus = confidences - (predictions == labels).double()
+    right = (predictions == labels).double()
     bins = (confidences * nr_bins).ceil().long().sub(1).clamp(0, nr_bins - 1)
-    return float(torch.bincount(bins, weights=surplus, minlength=nr_bins).abs().sum()) / len(labels)
+    counts, confidence, accuracy = (
+        torch.bincount(bins, weights=weights, minlength=nr_bins).tolist()
+        for weights in (torch.ones_like(right), confidences, right)
+    )
+    return [
+        ReliabilityBin(int(n), a / n, b / n) for n, a, b in zip(counts, confidence, accuracy, strict=True) if n
+    ]
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, nr_bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over the bins of `reliability` (Guo et al. 2017, eq. 3), in 0..1.
+
+    ECE = sum_m |B_m| / N * |acc(B_m) - conf(B_m)|; arXiv 1706.04599. The arguments are those of `reliability`.
+
+    Raises:
+        DataError: no images.
+    """
+    bins = reliability(probabilities, labels, nr_bins)
+    return sum(each.n_images * abs(each.accuracy - each.confidence) for each in bins) / len(labels)
 
 
 def brier_score(probabilities: Tensor, labels: Tensor) -> float:

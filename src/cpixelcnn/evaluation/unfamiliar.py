@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpixelcnn.errors import DataError
-from cpixelcnn.evaluation.classify import BATCH_SIZE, class_log_probs, log_prior
+from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
+from cpixelcnn.evaluation.priors import log_prior
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.progress import Progress, silent
 
