@@ -14,7 +14,9 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.errors import CheckpointError, ConfigError, DataError
-from cpixelcnn.evaluation.classify import class_log_probs, classify, log_prior, posterior
+from cpixelcnn.evaluation.class_log_probs import class_log_probs
+from cpixelcnn.evaluation.classify import classify, posterior
+from cpixelcnn.evaluation.priors import log_prior
 from cpixelcnn.model.network import PixelCNN
 
 CONFIG = ModelConfig(classes=("ant", "bee", "cat"), class_counts=(10, 30, 60))

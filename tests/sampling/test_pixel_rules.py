@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpixelcnn.evaluation.classify import class_log_probs, posterior
+from cpixelcnn.evaluation.class_log_probs import class_log_probs
+from cpixelcnn.evaluation.classify import posterior
 from cpixelcnn.model.mixture import DiscretizedLogisticMixture, scale_pixels
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.sampling.options import SamplingOptions

@@ -1,9 +1,9 @@
 """Calibration: one temperature that makes posteriors as sure as they are right, fitted on labelled images and stored.
 
-A posterior p(c | x) that is made of thousands of log-probabilities is nearly always close to 0 or 1, right or wrong: the
-pixels are not the independent witnesses that the model takes them for. Dividing the log-likelihoods by one number T,
-fitted on images that the model was not trained on, mends that and changes no prediction under a uniform prior (Guo et
-al. 2017, "On calibration of modern neural networks", arXiv 1706.04599, section 4.2).
+A posterior p(c | x) that is made of thousands of log-probabilities is nearly always close to 0 or 1, right or wrong:
+the pixels are not the independent witnesses that the model takes them for. Dividing the log-likelihoods by one number
+T, fitted on images that the model was not trained on, mends that and changes no prediction under a uniform prior (Guo
+et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599, section 4.2).
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def fit_calibration(
         views: how many views there are.
 
     Raises:
-        DataError: fewer than `FEWEST_IMAGES` images, images without labels, or likelihoods that are not finite.
+        DataError: fewer than `FEWEST_IMAGES` images, images without labels or of a class that the prior rules out, or
+            likelihoods that are not finite.
     """
     image_set.require_labels("a calibration")
     if len(image_set) < FEWEST_IMAGES:
@@ -97,6 +98,8 @@ def fit_calibration(
     labels, evidence = image_set.labels, log_likelihoods.mean(dim=0)
     before = posterior(config, evidence, prior).log_posteriors
     after = cross_validated(config, evidence, labels, prior)
+    if not math.isfinite(nll := posterior_nll(before, labels)):
+        raise DataError("`prior` rules out a class that some images are of, so that no calibration can be fitted")
     images_bits = bits(config, marginal_log_probs(config, log_likelihoods[0]))
     low, high = torch.quantile(images_bits, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Calibration(
@@ -106,7 +109,7 @@ def fit_calibration(
         n_images=len(image_set),
         images=images_digest(image_set),
         views=views,
-        nll_before=posterior_nll(before, labels),
+        nll_before=nll,
         nll_after=posterior_nll(after, labels),
         ece_before=expected_calibration_error(before.exp(), labels),
         ece_after=expected_calibration_error(after.exp(), labels),
@@ -194,7 +197,9 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{path} cannot be read; remove it, and fit a calibration again") from None
     if version != _VERSION or not isinstance(stored, dict):
-        raise CheckpointError(f"{path} is of another version than this program's; remove it, and fit a calibration again")
+        raise CheckpointError(
+            f"{path} is of another version than this program's; remove it, and fit a calibration again"
+        )
     return stored
 
 

@@ -34,9 +34,7 @@ def log_prior(config: ModelConfig, prior: Prior, log_likelihoods: Tensor | None 
         weights = torch.ones(config.nr_classes, dtype=torch.float64)
     elif prior == "training":
         if len(config.class_counts) != config.nr_classes:
-            raise ConfigError(
-                "`prior` is training, but the model does not carry its training frequencies; use uniform"
-            )
+            raise ConfigError("`prior` is training, but the model does not carry its training frequencies; use uniform")
         weights = torch.tensor(config.class_counts, dtype=torch.float64)
     elif isinstance(prior, str):
         raise ConfigError(

@@ -175,9 +175,7 @@ def reliability(probabilities: Tensor, labels: Tensor, nr_bins: int = 15) -> lis
         torch.bincount(bins, weights=weights, minlength=nr_bins).tolist()
         for weights in (torch.ones_like(right), confidences, right)
     )
-    return [
-        ReliabilityBin(int(n), a / n, b / n) for n, a, b in zip(counts, confidence, accuracy, strict=True) if n
-    ]
+    return [ReliabilityBin(int(n), a / n, b / n) for n, a, b in zip(counts, confidence, accuracy, strict=True) if n]
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, nr_bins: int = 15) -> float:

@@ -63,7 +63,5 @@ def view_log_probs(
             progress(before * total + done, views * total)
 
         looked_at = view(images, number)
-        seen.append(
-            class_log_probs(model, looked_at, batch_size=batch_size, processes=processes, progress=report)
-        )
+        seen.append(class_log_probs(model, looked_at, batch_size=batch_size, processes=processes, progress=report))
     return torch.stack(seen)

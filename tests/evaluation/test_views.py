@@ -1,0 +1,65 @@
+"""Views of an image: the mean of their log-likelihoods, whatever the order of the views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from cpixelcnn.errors import ConfigError
+from cpixelcnn.evaluation.class_log_probs import class_log_probs
+from cpixelcnn.evaluation.classify import classify
+from cpixelcnn.evaluation.views import view_log_probs
+from cpixelcnn.model.network import PixelCNN
+
+
+@pytest.fixture(scope="module")
+def model(make_model: Callable[..., PixelCNN]) -> PixelCNN:
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def images(model: PixelCNN, make_images: Callable[..., Tensor]) -> Tensor:
+    return make_images(model, 5)
+
+
+def test_each_view_is_scored_by_itself(model: PixelCNN, images: Tensor) -> None:
+    seen = view_log_probs(model, images, views=2)
+    assert seen.shape == (2, 5, 3)
+    assert torch.equal(seen[0], class_log_probs(model, images))
+    assert torch.equal(seen[1], class_log_probs(model, images.flip(3)))
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_one_view_is_the_image(model: PixelCNN, images: Tensor) -> None:
+    assert torch.equal(classify(model, images, views=1).log_likelihoods, class_log_probs(model, images))
+
+
+def test_an_image_and_its_mirror_image_are_classified_alike(model: PixelCNN, images: Tensor) -> None:
+    one, other = classify(model, images, views=2), classify(model, images.flip(3), views=2)
+    assert torch.equal(one.log_likelihoods, other.log_likelihoods)
+    single = classify(model, images).log_posteriors
+    assert not torch.allclose(single, classify(model, images.flip(3)).log_posteriors)
+
+
+def test_the_mean_is_of_log_p_and_not_of_p(model: PixelCNN, images: Tensor) -> None:
+    seen = view_log_probs(model, images, views=2)
+    result = classify(model, images, views=2)
+    torch.testing.assert_close(result.log_likelihoods, (seen[0] + seen[1]) / 2)
+
+
+def test_progress_counts_all_views(model: PixelCNN, images: Tensor) -> None:
+    calls: list[tuple[int, int]] = []
+    view_log_probs(model, images, views=2, batch_size=2, progress=lambda done, total: calls.append((done, total)))
+    assert {total for _, total in calls} == {30}
+    done = [done for done, _ in calls]
+    assert done == sorted(set(done))
+    assert done[-1] == 30
+
+
+@pytest.mark.parametrize("views", [0, 3, -1])
+def test_other_numbers_of_views(views: int, model: PixelCNN, images: Tensor) -> None:
+    with pytest.raises(ConfigError, match="`views` must be 1"):
+        view_log_probs(model, images, views=views)
