@@ -1,8 +1,14 @@
-"""What the tests of several parts share: small networks with arbitrary weights, and arbitrary images."""
+"""What the tests of several rooms share: small networks with arbitrary weights, images, and the command line."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import os
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +23,46 @@ from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.drawings import CLASSES, generate
 from cpixelcnn.model.network import PixelCNN
 
-torch.set_num_threads(1)  # the tensors are so small that a second thread costs more than it saves
+# The tensors are so small that a second thread costs more than it saves; and in the processes that tests start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout; anything else there, or a NaN, is an error."""
+        document = json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert isinstance(document, dict)
+        return document
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., Outcome]:
+    """Call `cpixelcnn` with these arguments, in this process: importing torch once is enough."""
+    from cpixelcnn.cli import app, console
+
+    def run_command(*arguments: object) -> Outcome:
+        console.json_written, app._last_error = False, ""
+        out, err = io.StringIO(), io.StringIO()
+        argv = ["cpixelcnn", *map(str, arguments)]
+        with patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                app.main()
+            except SystemExit as stop:
+                code = stop.code
+        assert isinstance(code, int)
+        assert "Traceback" not in err.getvalue()
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return run_command
 
 
 def _perturb(network: nn.Module, seed: int, scale: float) -> None:
@@ -83,14 +128,38 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def write_embedded(folder: Path, split: str, count: int) -> None:
+    """Write embedded images of 8x8 pixels into folders with the names of their classes."""
+    images, labels = generate(split, count, height=8, width=8)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = folder / CLASSES[label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.moveaxis(image, 0, 2)).save(path)
+
+
+def write_photographs(root: Path) -> Path:
+    for split, count in (("train", 12), ("validation", 8), ("test", 8)):
+        write_embedded(root / split, split, count)
+    return root
+
+
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder data set with splits: 3 images of each class for training, 2 each for validation and test."""
-    root = tmp_path_factory.mktemp("photographs")
-    for split, count in (("train", 12), ("validation", 8), ("test", 8)):
-        images, labels = generate(split, count, height=8, width=8)
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            folder = root / split / CLASSES[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.moveaxis(image, 0, 2)).save(folder / f"{number}.png")
-    return root
+    """A folder data set with splits: 3 images of each class for training, 2 each for validation and test.
+
+    Not to be changed; see `own_photographs`.
+    """
+    return write_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+@pytest.fixture
+def own_photographs(tmp_path: Path) -> Path:
+    """The same for one test, which may change it."""
+    return write_photographs(tmp_path / "photographs")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Eight embedded images of 8x8 pixels, in folders with the names of their classes."""
+    write_embedded(tmp_path / "pictures", "test", 8)
+    return tmp_path / "pictures"

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 import torch
 
-from cpixelcnn.cli import app, console
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.sampling.sample import Samples
 from cpixelcnn.training import validation as between_epochs
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command said and how it ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)
@@ -64,26 +49,6 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cli() -> Callable[..., Outcome]:
-    """Call `cpixelcnn` with these arguments, in this process."""
-
-    def run_command(*arguments: object) -> Outcome:
-        console.json_written, app._last_error = False, ""
-        out, err = io.StringIO(), io.StringIO()
-        argv = ["cpixelcnn", *map(str, arguments)]
-        with patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                app.main()
-            except SystemExit as stop:
-                code = stop.code
-        assert isinstance(code, int)
-        assert "Traceback" not in err.getvalue()
-        return Outcome(code, out.getvalue(), err.getvalue())
-
-    return run_command
-
-
-@pytest.fixture
 def training(photographs: Path) -> list[object]:
     """Arguments of a training whose epochs of three steps take a fraction of a second."""
     data = ["--dataset", "folder", "--data-dir", photographs, "--image-size", 8]
@@ -99,9 +64,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def start(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cpixelcnn", *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        started.append(subprocess.Popen(command, env=environment, **streams))  # type: ignore[call-overload]
+        started.append(subprocess.Popen(command, **streams))  # type: ignore[call-overload]
         return started[-1]
 
     yield start
