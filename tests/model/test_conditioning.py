@@ -43,6 +43,13 @@ def test_film_by_its_formula(hidden_dim: int | None) -> None:
     torch.testing.assert_close(film(h, embedding), expected)
 
 
+@pytest.mark.parametrize("early_fusion", [ClassVectorFusion(2, 3), ClassTemplateFusion(2, 3, 4, 5)])
+def test_fusions_refuse_an_unknown_label(early_fusion: nn.Module) -> None:
+    """A label of -1 is not taken for the last class."""
+    with pytest.raises(IndexError):
+        early_fusion(torch.zeros(1, 3, 4, 5), torch.tensor([-1]))
+
+
 def test_film_linear_has_one_layer_and_mlp_two() -> None:
     assert sum(isinstance(module, nn.Linear) for module in FiLM(4, 6).modules()) == 1
     assert [tuple(m.weight.shape) for m in FiLM(4, 6, 7).modules() if isinstance(m, nn.Linear)] == [(7, 4), (12, 7)]

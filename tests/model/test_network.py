@@ -351,3 +351,23 @@ def test_log_prob_is_computed_in_float32_under_a_callers_autocast(
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(model.log_prob(images, labels), expected)
         assert not torch.equal(pixel_log_probs(model, images, labels, precision="bfloat16").sum((1, 2)), expected)
+
+
+@pytest.mark.parametrize("method", ["log_prob", "distribution"])
+def test_float32_is_exact_whatever_the_caller_allows(
+    make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor], method: str
+) -> None:
+    """TF32 on a GPU would move log-likelihoods by dozens of nats."""
+    model = make_model()
+    seen = []
+    model.u_in.register_forward_hook(
+        lambda *_: seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+    )
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        getattr(model, method)(make_images(model, 2), torch.tensor([0, 2]))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [("highest", False)]

@@ -6,6 +6,7 @@ Both start as the identity (or close to it), so that a conditional network begin
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -22,7 +23,7 @@ class ClassVectorFusion(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """x (N, C, H, W), labels (N,) int64 -> (N, C, H, W)."""
-        return x + self.z[labels][:, :, None, None]
+        return x + F.embedding(labels, self.z)[:, :, None, None]  # unlike z[labels], it refuses a label of -1
 
 
 class ClassTemplateFusion(nn.Module):
@@ -34,11 +35,12 @@ class ClassTemplateFusion(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """x (N, C, rows, W), labels (N,) int64 -> (N, C, rows, W); x may be the upper rows of an image alone."""
-        return x + self.z[labels][:, :, : x.shape[2]]
+        templates = F.embedding(labels, self.z.flatten(1)).view(-1, *self.z.shape[1:])
+        return x + templates[:, :, : x.shape[2]]
 
 
 class FiLM(nn.Module):
-    """Feature-wise linear modulation,  h' = gamma(c) * h + beta(c)  (Perez et al. 2018, equation 2).
+    """Feature-wise linear modulation,  h' = gamma(c) * h + beta(c)  (Perez et al. 2018, arXiv 1709.07871, equation 2).
 
     gamma and beta come from the class embedding through one linear layer, or through two with tanh between. The last
     layer starts at zero and yields gamma - 1, hence gamma = 1 and beta = 0 at the start (a start near gamma = 0

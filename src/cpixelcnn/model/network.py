@@ -1,4 +1,7 @@
-"""The PixelCNN++ network (Salimans et al. 2017, figure 2) with class conditioning: a distribution of images."""
+"""The PixelCNN++ network with class conditioning: a distribution of images.
+
+Salimans et al. 2017, arXiv 1701.05517, figure 2.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cpixelcnn.config import ModelConfig, RunConfig
-from cpixelcnn.device import network_precision, widest_float
+from cpixelcnn.device import exact_float32, network_precision, widest_float
 from cpixelcnn.errors import DataError
 from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
 from cpixelcnn.model.layers import (
@@ -69,7 +72,7 @@ class StreamPair(nn.Module):
 
     Attributes:
         recomputing: keep nothing of the pair for the backward pass but its inputs, and compute the rest again then
-            (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+            (Chen et al. 2016, "Training deep nets with sublinear memory cost", arXiv 1604.06174).
     """
 
     def __init__(self, config: ModelConfig, *, long_skip: bool) -> None:
@@ -168,6 +171,9 @@ class PixelCNN(nn.Module):
         Returns:
             (N, 10K, H, W) for three channels, (N, 3K, H, W) for one; the numbers at pixel i depend on pixels before i
             only.
+
+        Raises:
+            IndexError: on a CPU, a label out of range (-1, say).
         """
         height, width = x.shape[2:]
         class_embedding = None
@@ -175,9 +181,8 @@ class PixelCNN(nn.Module):
             x = self.early_fusion(x, labels)
         if self.class_embedding is not None:
             class_embedding = self.class_embedding(labels)
-        x = F.pad(
-            x, (0, 0, 0, 0, 0, 1), value=1.0
-        )  # the channel of ones: wherever a convolution sees 0 in it is padding
+        # The channel of ones: wherever a convolution sees 0 in it is padding.
+        x = F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0)
         x = F.pad(x, (0, -width % 4, 0, -height % 4)).contiguous(memory_format=torch.channels_last)
 
         u = down_shift(self.u_in(x))
@@ -211,10 +216,13 @@ class PixelCNN(nn.Module):
             DataError: as `log_prob`.
         """
         self._check(images, labels)
-        return _distribution(self, images, labels, "float32")
+        with exact_float32():
+            return _distribution(self, images, labels, "float32")
 
     def log_prob(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """log p(x | c) in nats, (N,) float64; log p(x) for an unconditional model. Computed in float32.
+        """log p(x | c) in nats, (N,) float64; log p(x) for an unconditional model.
+
+        Computed in exact float32, whatever autocast is open and whether float32 may be rounded to TF32 elsewhere.
 
         Args:
             images: uint8 (N, C, H, W).
@@ -224,7 +232,8 @@ class PixelCNN(nn.Module):
             DataError: images of another kind or shape than the model's, or labels that are missing or out of range.
         """
         self._check(images, labels)
-        return sum_over_pixels(pixel_log_probs(self, images, labels))
+        with exact_float32():
+            return sum_over_pixels(pixel_log_probs(self, images, labels))
 
     def initialise(self, images: Tensor, labels: Tensor | None = None) -> None:
         """Initialise weight normalisation from one real batch (Salimans & Kingma 2016, arXiv 1602.07868, section 3).

@@ -1,4 +1,7 @@
-"""Adam as the original uses it, and a weight decay for networks with weight normalisation."""
+"""Adam, and a weight decay for networks with weight normalisation.
+
+The betas are the options'; epsilon stands outside the root, as torch has it, where the original has it inside.
+"""
 
 from __future__ import annotations
 
