@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shutil
 from collections.abc import Callable
@@ -122,3 +123,14 @@ def test_the_batch_size_does_not_matter(cli: Cli, run: Path, pictures: Path) -> 
     for one, other in zip(whole, parts, strict=True):
         assert one["log_likelihoods"] == pytest.approx(other["log_likelihoods"], rel=1e-4)
         assert one["label"] == other["label"]
+
+
+def test_names_on_standard_input_and_patterns(
+    cli: Cli, run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = sorted(pictures.rglob("*.png"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\n" for path in paths[:3])))
+    found = cli("classify", "-", "--model", run, "--json").document
+    assert [result["path"] for result in found["results"]] == [str(path) for path in paths[:3]]
+    found = cli("classify", pictures / "p*", "--model", run, "--json").document
+    assert len(found["results"]) == 4, "panda and pizza"

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Images = Annotated[
     list[Path],
     typer.Argument(
-        help="Image files, or directories that are searched for images.", metavar="IMAGES...", show_default=False
+        help="Image files, folders to search for images, patterns such as '*.png', or - to read names from stdin.",
+        metavar="IMAGES...",
+        show_default=False,
     ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Exit with 0 even if some images could not be read.")]

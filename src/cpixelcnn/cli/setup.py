@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
 
 
 def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: bool) -> UserImages:
-    """Image files and folders that the command line names, at the model's size."""
+    """Image files and folders that the command line names (``-``: on standard input), at the model's size."""
     from cpixelcnn.datasets.user_images import read_user_images
 
     config = loaded.config.model
@@ -126,6 +127,7 @@ def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: boo
         height=config.image_height,
         width=config.image_width,
         skip_bad=skip_bad,
+        standard_input=sys.stdin,
     )
 
 

@@ -115,6 +115,7 @@ def read_user_images(
     height: int,
     width: int,
     skip_bad: bool = True,
+    standard_input: Iterable[str] = (),
     progress: Progress = silent,
 ) -> UserImages:
     """Read image files into one `ImageSet`, labelled by the folders in which they lie (see `folder_labels`).
@@ -126,6 +127,7 @@ def read_user_images(
         height: rows of the images.
         width: columns of the images.
         skip_bad: return what cannot be used among `failures`; raise otherwise.
+        standard_input: lines that name files or folders, for the name ``-``.
         progress: called after every file.
 
     Raises:
@@ -133,7 +135,7 @@ def read_user_images(
         DataError: there are no images.
     """
     names = list(names)
-    expanded = list(_expand(names, ()))
+    expanded = list(_expand(names, standard_input))
     files = [path for path, problem in expanded if not problem]
     problems = [(path, problem) for path, problem in expanded if problem]
     if not files and all(os.path.isdir(path) for path, _ in problems):
