@@ -44,8 +44,8 @@ def test_alone_nothing_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_training_alone_does_not_wrap_its_model(make_model: Callable[..., PixelCNN]) -> None:
     parallel = ParallelNetwork(make_model(), ALONE)
     assert isinstance(parallel.network, PixelCNN)
-    assert parallel.share(8) == (slice(0, 8), 1.0)
-    with parallel.exchanging(last=False), parallel.exchanging(last=True):
+    assert parallel.local_part(8) == (slice(0, 8), 1.0)
+    with parallel.averaging(last=False), parallel.averaging(last=True):
         pass
 
 
