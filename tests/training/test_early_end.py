@@ -108,7 +108,7 @@ def test_it_is_finished_until_more_patience_is_asked_for(
     for request in (Request(), Request(train={"epochs": 9}), Request(train={"patience": 1})):
         plan = make_plan(request, resume=str(run))
         assert plan.finished
-        assert "--patience" in plan.finish
+        assert "`patience`" in plan.finish
     for request in (Request(train={"patience": 2}), Request(train={"patience": 0})):
         assert not make_plan(request, resume=str(run)).finished
     assert fit(run, epochs=4, patience=0, resume=True).steps[0].step == 7
