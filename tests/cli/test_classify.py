@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import math
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,9 @@ import pytest
 import torch
 
 from cpixelcnn.datasets.decoding import read_images
+from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
+from cpixelcnn.evaluation.calibration import CALIBRATION, fit_calibration, save_calibration
 from cpixelcnn.evaluation.classify import classify
 from cpixelcnn.runs.models import load
 
@@ -134,3 +142,197 @@ def test_names_on_standard_input_and_patterns(
     assert [result["path"] for result in found["results"]] == [str(path) for path in paths[:3]]
     found = cli("classify", pictures / "p*", "--model", run, "--json").document
     assert len(found["results"]) == 4, "panda and pizza"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_beside_what_is_printed(cli: Cli, run: Path, pictures: Path, tmp_path: Path) -> None:
+    table, submission = tmp_path / "table.csv", tmp_path / "submission.csv"
+    outcome = cli("classify", pictures, "--model", run, "--json", "--csv", table, "--submission", submission)
+    assert outcome.code == 0, outcome.err
+    results = outcome.document["results"]
+    rows = rows_of(table)
+    assert [row["path"] for row in rows] == [result["path"] for result in results]
+    for row, result in zip(rows, results, strict=True):
+        assert (row["label"], int(row["index"])) == (result["label"], result["index"])
+        assert float(row["probability"]) == result["probability"]
+        assert [float(row[f"p({name})"]) for name in CLASSES] == result["probabilities"]
+        assert float(row["bits_per_dim"]) == result["bpd"]
+    expected = [f"{Path(r['path']).parent.name}/{Path(r['path']).name},{r['index']}" for r in results]
+    assert submission.read_text().splitlines() == expected
+    assert not list(tmp_path.glob("*.part"))
+    assert "table.csv (8 rows)" in outcome.err
+
+
+def test_the_bits_are_the_marginal_ones(cli: Cli, run: Path, pictures: Path) -> None:
+    results = cli("classify", pictures, "--model", run, "--json", "--prior", "1,2,3,4", "--views", 2).document[
+        "results"
+    ]
+    images = read_images([Path(result["path"]) for result in results], channels=3, height=8, width=8).images
+    expected = bits_per_dim(load(run), images)
+    assert sum(result["bpd"] for result in results) / 8 == pytest.approx(expected.bpd_marginal)
+
+
+def test_a_submission_has_the_numbers_of_the_course(
+    cli: Cli, run: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may have the course's classes in another order, as one of a folder has them, or others."""
+    from cpixelcnn.datasets import cpen455
+
+    monkeypatch.setattr(cpen455, "CLASSES", ("Pizza", "koala", "panda", "hamburger"))
+    submission = tmp_path / "submission.csv"
+    outcome = cli("classify", pictures, "--model", run, "--json", "--submission", submission)
+    numbers = [int(line.rsplit(",", 1)[1]) for line in submission.read_text().splitlines()]
+    assert numbers == [3 - result["index"] if result["index"] in (0, 3) else {1: 2, 2: 1}[result["index"]]
+                       for result in outcome.document["results"]]  # fmt: skip
+    monkeypatch.setattr(cpen455, "CLASSES", ("sushi", "koala", "panda", "hamburger"))
+    outcome = cli("classify", pictures, "--model", run, "--submission", submission)
+    assert outcome.code == 2
+    assert "the model has pizza; use --csv" in outcome.err
+
+
+def test_patterns_and_names_on_standard_input(
+    cli: Cli, run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = cli("classify", pictures / "koala", "--model", run, "--json").document["results"]
+    assert len(expected) == 2
+    assert cli("classify", pictures / "koa*" / "*.png", "--model", run, "--json").document["results"] == expected
+    names = "".join(f"{path}\n" for path in sorted((pictures / "koala").iterdir()))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(names))
+    assert cli("classify", "-", "--model", run, "--json").document["results"] == expected
+    assert cli("classify", pictures / "koa*.jpg", "--model", run, "--json").code == 3
+
+
+def test_an_older_table_stays_until_the_new_one_is_complete(
+    cli: Cli, run: Path, pictures: Path, bad: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("old")
+    assert cli("classify", *bad, "--model", run, "--csv", table).code == 3
+    assert table.read_text() == "old"
+    assert "0 rows written so far" in cli("classify", *bad, "--model", run, "--csv", table).err
+    assert cli("classify", pictures, "--model", run, "--csv", table, "--skip-bad").code == 0
+    assert len(rows_of(table)) == 8
+    outcome = cli("classify", pictures, "--model", run, "--csv", tmp_path / "absent" / "table.csv")
+    assert outcome.code == 2
+    assert "--csv" in outcome.err and "cannot be written" in outcome.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interruption_loses_nothing(run: Path, pictures: Path, tmp_path: Path, number: int) -> None:
+    """Names come over a pipe that stays open, so that the work is never done; then it is interrupted."""
+    command = [
+        sys.executable,
+        "-m",
+        "cpixelcnn",
+        "classify",
+        "-",
+        "--model",
+        run,
+        "-b",
+        "2",
+        "--json",
+        "--device",
+        "cpu",
+    ]
+    names = sorted(pictures.rglob("*.png"))[:5]
+    work = subprocess.Popen(
+        [*map(str, command), "--csv", "table.csv"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        assert work.stdin is not None and work.stdout is not None and work.stderr is not None
+        work.stdin.write("".join(f"{name}\n" for name in names))
+        work.stdin.flush()
+        lines = []
+        while sum('"path"' in line for line in lines) < 3:  # the fourth has no end yet
+            lines.append(work.stdout.readline())
+            assert lines[-1], work.stderr.read()
+        work.send_signal(number)
+        out, err = work.stdout.read(), work.stderr.read()
+        work.wait(timeout=60)
+    finally:
+        work.kill()
+        work.wait()
+        for stream in (work.stdin, work.stdout, work.stderr):
+            stream.close()
+    assert work.returncode == 128 + number, err
+    document = json.loads("".join(lines) + out)
+    assert document["exit_code"] == 128 + number
+    assert [result["path"] for result in document["results"]] == [str(name) for name in names[:4]]
+    assert not (tmp_path / "table.csv").exists()
+    assert [row["path"] for row in rows_of(tmp_path / "table.csv.part")] == [str(name) for name in names[:4]]
+    assert "4 rows written so far: table.csv.part" in err
+    assert "Traceback" not in err
+
+
+@pytest.fixture
+def calibrated(run: Path, tmp_path: Path) -> Path:
+    """A copy of the weights, with a calibration beside them."""
+    weights = Path(shutil.copy(run / "best" / "ema.safetensors", tmp_path / "model.safetensors"))
+    generator = torch.Generator().manual_seed(0)
+    right = torch.randn(200, 4, generator=generator).double()
+    labels = torch.multinomial(right.softmax(dim=1), 1, generator=generator)[:, 0]
+    images = torch.zeros(200, 3, 8, 8, dtype=torch.uint8)
+    fitted = ImageSet(images, labels, tuple(CLASSES), name="photos", split="validation")
+    calibration = fit_calibration(load(run).config, fitted, (50 * right)[None])
+    save_calibration(weights, calibration)
+    return weights
+
+
+def test_a_stored_calibration_is_used_and_told(cli: Cli, calibrated: Path, pictures: Path) -> None:
+    outcome = cli("classify", pictures, "--model", calibrated, "--json")
+    assert "fitted on 200 images of photos (validation)" in outcome.err
+    temperature = outcome.document["temperature"]
+    assert 20 < temperature < 100
+    plain = cli("classify", pictures, "--model", calibrated, "--json", "--uncalibrated")
+    assert plain.document["temperature"] is None
+    for cooled, hot in zip(outcome.document["results"], plain.document["results"], strict=True):
+        assert cooled["label"] == hot["label"]
+        assert cooled["log_likelihoods"] == hot["log_likelihoods"]
+        assert cooled["probability"] < hot["probability"]
+        expected = (torch.tensor(hot["log_likelihoods"], dtype=torch.float64) / temperature).softmax(dim=0)
+        assert cooled["probabilities"] == pytest.approx(expected.tolist())
+        assert cooled["unusual"] == "high"  # the images of the calibration had next to no bits
+        assert "unusual" not in hot
+    assert " high " in cli("classify", pictures, "--model", calibrated).out
+    assert "fitted on 200 images" in cli("classify", pictures, "--model", calibrated.rename("renamed")).err
+    assert "calibrated no" in cli("classify", pictures, "--model", shutil.copy("renamed", pictures / "copy")).err
+
+
+def test_a_damaged_calibration(cli: Cli, calibrated: Path, pictures: Path) -> None:
+    calibrated.with_name(CALIBRATION).write_text("{")
+    outcome = cli("classify", pictures, "--model", calibrated, "--json")
+    assert outcome.code == 4
+    assert "fit a calibration again" in outcome.err
+    assert cli("classify", pictures, "--model", calibrated, "--json", "--uncalibrated").code == 0
+
+
+def test_an_estimated_prior_is_that_of_all_images(cli: Cli, run: Path, pictures: Path) -> None:
+    arguments = ["classify", pictures, "--model", run, "--json", "--prior", "estimated"]
+    whole, parts = cli(*arguments), cli(*arguments, "-b", 3)
+    assert "prior      estimated from 8 images: hamburger" in whole.err
+    images = read_images([Path(r["path"]) for r in whole.document["results"]], channels=3, height=8, width=8).images
+    expected = classify(load(run), images, prior="estimated")
+    found = [result["probabilities"] for result in whole.document["results"]]
+    torch.testing.assert_close(torch.tensor(found).double(), expected.probabilities, rtol=1e-3, atol=1e-3)
+    for one, other in zip(whole.document["results"], parts.document["results"], strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-3)
+
+
+def test_views(cli: Cli, run: Path, pictures: Path) -> None:
+    document = cli("classify", pictures, "--model", run, "--json", "--views", 2).document
+    assert document["views"] == 2
+    images = read_images([Path(r["path"]) for r in document["results"]], channels=3, height=8, width=8).images
+    expected = classify(load(run), images, views=2).log_likelihoods
+    found = torch.tensor([result["log_likelihoods"] for result in document["results"]]).double()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+    outcome = cli("classify", pictures, "--model", run, "--views", 3)
+    assert (outcome.code, "--views must be 1" in outcome.err) == (2, True)

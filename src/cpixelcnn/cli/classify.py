@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,24 +14,52 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.setup import load_model, parse_prior, read_images_for, shared_work
-from cpixelcnn.errors import BadImagesError, OtherProcessError
+from cpixelcnn.cli.classify_output import (
+    Lines,
+    Sink,
+    course_numbers,
+    csv_file,
+    json_results,
+    results_of,
+    submission_file,
+)
+from cpixelcnn.cli.setup import LoadedModel, load_model, parse_prior, shared_work, stop_on_signals, stored_calibration
+from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from cpixelcnn.datasets.image_set import ImageSet
-    from cpixelcnn.evaluation.classify import Classification
+    from cpixelcnn.datasets.user_images import UserBatch
+    from cpixelcnn.distributed import Processes
+    from cpixelcnn.evaluation.calibration import Calibration
+    from cpixelcnn.evaluation.stream import ClassifiedBatch
 
 Images = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
-        help="Image files, folders to search for images, patterns such as '*.png', or - to read names from stdin.",
+        help="Image files, folders that are searched for images, patterns such as 'img*.png', or - for names on "
+        "standard input, one a line.",
         metavar="IMAGES...",
         show_default=False,
     ),
 ]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Exit with 0 even if some images could not be read.")]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Exit with 0 even if some images could not be read.", rich_help_panel=o.DATA),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv", help="Write a table with a row for each image.", show_default=False, rich_help_panel=o.OUTPUT
+    ),
+]
+Submission = Annotated[
+    Path | None,
+    typer.Option(
+        "--submission",
+        help="Write folder/file,class for each image, as cpen455's own lists have it.",
+        show_default=False,
+        rich_help_panel=o.OUTPUT,
+    ),
+]
 
 
 def classify(
@@ -34,88 +67,175 @@ def classify(
     model: o.Model = None,
     raw_weights: o.RawWeights = False,
     prior: o.Prior = "uniform",
+    views: o.Views = 1,
+    uncalibrated: o.Uncalibrated = False,
     batch_size: o.BatchSizeForInference = 64,
     skip_bad: SkipBad = False,
     device: o.Device = "auto",
+    csv: Csv = None,
+    submission: Submission = None,
     json: o.Json = False,
 ) -> None:
     """Name the class of images: argmax over classes of log p(x | c) + log p(c).
 
-    Where an image lies in a folder that is named after a class, that is taken for its true class, and accuracy is
-    shown. Under torchrun the images are divided among the processes.
+    Results come batch by batch, so that any number of images needs little memory and an interruption loses none that
+    is printed or written. Where an image lies in a folder that is named after a class, that is taken for its true
+    class, and accuracy is shown. Under torchrun the images are divided among the processes.
+
+    Examples: cpixelcnn classify photos/ --csv classes.csv; find . -name '*.jpg' | cpixelcnn classify -
     """
-    from cpixelcnn.evaluation.classify import classify as classify_images
+    from cpixelcnn.evaluation.stream import classify_batches
+    from cpixelcnn.evaluation.views import check_views
 
     chosen_prior = parse_prior(prior)
-    with shared_work() as processes:
+    check_views(views)
+    with shared_work() as processes, stop_on_signals(processes), ExitStack() as files:
         with processes.together():
             loaded = load_model(
                 model, device, raw_weights=raw_weights, local_rank=processes.local_rank, photographs=True
             )
-            inputs, failures = read_images_for(loaded, images, skip_bad=True)
-        with console.activity("classifying") as progress:
-            result = classify_images(
-                loaded.model,
-                inputs.images,
-                prior=chosen_prior,
-                batch_size=batch_size,
-                processes=processes,
-                progress=progress,
-            )
-    known = inputs.labels >= 0
-    correct = int((result.predictions == inputs.labels)[known].sum()) if bool(known.any()) else None
-    nr_known = int(known.sum())
-    if json:
-        errors = [{"path": str(path), "error": reason} for path, reason in failures]
-        document: dict[str, Any] = {"model": str(loaded.path), "classes": list(inputs.classes)}
-        document |= {"results": _results(inputs, result), "errors": errors}
-        if correct is not None:
-            document["accuracy"] = correct / nr_known
-        console.write_json(document)
-    else:
-        console.print_result(_table(inputs, result))
-        if correct is not None:
-            from cpixelcnn.cli.tables import percent_with_interval
-            from cpixelcnn.evaluation.scores import wilson_interval
-
-            share = percent_with_interval(correct / nr_known, wilson_interval(correct, nr_known))
-            console.print_result(f"accuracy {share} on {nr_known} images whose folder names a class")
-    if failures:
-        error = BadImagesError(failures, "the others were classified")
+            calibration = None if uncalibrated else stored_calibration(loaded)
+            classes = loaded.config.model.classes
+            sinks: list[Sink] = []
+            if processes.is_main and csv is not None:
+                sinks.append(files.enter_context(csv_file(csv, "--csv", classes)))
+            if processes.is_main and submission is not None:
+                numbers = course_numbers(classes)
+                sinks.append(files.enter_context(submission_file(submission, "--submission", numbers)))
+            sinks.append(json_results if json else Lines(classes))  # last: what is printed is in the files as well
+        batches = classify_batches(
+            loaded.model,
+            _read(images, loaded, batch_size, processes),
+            prior="uniform" if chosen_prior == "estimated" else chosen_prior,
+            temperature=calibration.temperature if calibration else 1.0,
+            views=views,
+            batch_size=batch_size,
+            processes=processes,
+        )
+        if chosen_prior == "estimated":
+            batches = _with_estimated_prior(loaded, batches, calibration.temperature if calibration else 1.0)
+        tally = _Tally(classes)
+        for batch in batches:
+            with processes.together():
+                if json and not tally.begun:
+                    console.begin_json(_about(loaded, calibration, views), "results")
+                tally.add(batch)
+                results = results_of(batch, classes, calibration)
+                for sink in sinks:
+                    sink(results)
+        tally.require_images(images)
+        _conclude(tally, json)
+    if tally.failures:
+        error = BadImagesError(tally.failures, "the others were classified")
         if not skip_bad:
             raise error if processes.is_main else OtherProcessError(error.exit_code)
         console.warn(str(error))
 
 
-def _results(inputs: ImageSet, result: Classification) -> list[dict[str, Any]]:
-    paths = inputs.paths or ()
-    rows = zip(
-        paths, result.predictions.tolist(), result.probabilities.tolist(), result.log_likelihoods.tolist(), strict=True
+def _read(images: Sequence[str], loaded: LoadedModel, batch_size: int, processes: Processes) -> Iterator[UserBatch]:
+    """The images that are named, so many at a time that each process has a batch."""
+    from cpixelcnn.datasets.user_images import iter_user_images
+
+    lines: Iterable[str] = sys.stdin
+    if "-" in images and not processes.alone:
+        lines = processes.broadcast(sys.stdin.readlines)
+    config = loaded.config.model
+    return iter_user_images(
+        images,
+        channels=config.image_channels,
+        height=config.image_height,
+        width=config.image_width,
+        batch_size=batch_size * processes.world_size,
+        standard_input=lines,
     )
-    return [
-        {
-            "path": str(path),
-            "label": inputs.classes[index],
-            "index": index,
-            "probability": probabilities[index],
-            "probabilities": probabilities,
-            "log_likelihoods": log_likelihoods,
-        }
-        for path, index, probabilities, log_likelihoods in rows
-    ]
 
 
-def _table(inputs: ImageSet, result: Classification) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
+def _with_estimated_prior(
+    loaded: LoadedModel, batches: Iterable[ClassifiedBatch], temperature: float
+) -> Iterator[ClassifiedBatch]:
+    """The batches once more, when all have been seen, with the frequencies of classes that are estimated from them."""
+    import torch
 
-    table = Table(title=f"{len(inputs)} image{'s' * (len(inputs) != 1)}", title_justify="left")
-    table.add_column("image", overflow="fold")
-    table.add_column("class", overflow="fold")
-    table.add_column("probability", justify="right")
-    table.add_column("runner-up", overflow="fold")
-    for row in _results(inputs, result):
-        order = sorted(range(len(inputs.classes)), key=lambda i, row=row: -row["probabilities"][i])  # type: ignore[misc]
-        second = inputs.classes[order[1]] if len(order) > 1 else ""
-        table.add_row(escape(row["path"]), escape(row["label"]), f"{row['probability']:.4f}", escape(second))
-    return table
+    from cpixelcnn.evaluation.classify import posterior
+    from cpixelcnn.evaluation.priors import estimate_prior
+
+    kept = list(batches)
+    log_likelihoods = torch.cat([batch.classification.log_likelihoods for batch in kept]) if kept else torch.empty(0, 1)
+    if not len(log_likelihoods):
+        yield from kept
+        return
+    prior = estimate_prior(log_likelihoods / temperature).tolist()
+    classes = loaded.config.model.classes
+    shown = ", ".join(f"{name} {100 * weight:.1f} %" for name, weight in zip(classes, prior, strict=True))
+    console.info(f"prior      estimated from {console.plural(len(log_likelihoods), 'image')}: {shown}")
+    for batch in kept:
+        likelihoods = batch.classification.log_likelihoods
+        yield replace(batch, classification=posterior(loaded.config.model, likelihoods, prior, temperature))
+
+
+@dataclass
+class _Tally:
+    """What is counted of all batches."""
+
+    classes: tuple[str, ...]
+    counts: list[int] = field(default_factory=list)
+    nr_known: int = 0
+    nr_right: int = 0
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+    animated: int = 0
+    begun: bool = False
+    last_note: float = field(default_factory=time.monotonic)
+
+    def add(self, batch: ClassifiedBatch) -> None:
+        """Count a batch, and tell how far the work is where its results are not seen."""
+        predictions = batch.classification.predictions
+        counts = self.counts or [0] * len(self.classes)
+        self.counts = [n + int((predictions == label).sum()) for label, n in enumerate(counts)]
+        known = batch.labels >= 0
+        self.nr_known += int(known.sum())
+        self.nr_right += int((predictions == batch.labels)[known].sum())
+        self.failures += batch.source.failures
+        self.animated += len(batch.source.animated)
+        self.begun = True
+        if not sys.stdout.isatty() and time.monotonic() - self.last_note >= console.PLAIN_INTERVAL:
+            self.last_note = time.monotonic()
+            console.info(f"classified {console.plural(sum(self.counts), 'image')}")
+
+    def require_images(self, images: Sequence[str]) -> None:
+        """Refuse to have done nothing."""
+        if not sum(self.counts):
+            if self.failures:
+                raise BadImagesError(self.failures, "there is nothing else to read")
+            raise DataError(f"there are no images in {', '.join(images)}; name image files or folders with images")
+
+
+def _about(loaded: LoadedModel, calibration: Calibration | None, views: int) -> dict[str, Any]:
+    return {
+        "model": str(loaded.path),
+        "classes": list(loaded.config.model.classes),
+        "trained_on": loaded.config.data.dataset,
+        "temperature": calibration.temperature if calibration else None,
+        "views": views,
+    }
+
+
+def _conclude(tally: _Tally, json: bool) -> None:
+    if tally.animated:
+        images = console.plural(tally.animated, "image")
+        console.info(f"note       {images} with several frames: the first frame was taken")
+    accuracy = tally.nr_right / tally.nr_known if tally.nr_known else None
+    if json:
+        errors = [{"path": str(path), "error": reason} for path, reason in tally.failures]
+        document: dict[str, Any] = {"errors": errors, "n_images": sum(tally.counts)}
+        console.write_json(document if accuracy is None else document | {"accuracy": accuracy})
+        return
+    from rich.text import Text
+
+    counts = ", ".join(f"{name} {n}" for name, n in zip(tally.classes, tally.counts, strict=True) if n)
+    console.print_result(Text(f"{console.plural(sum(tally.counts), 'image')}: {counts}"))
+    if accuracy is not None:
+        from cpixelcnn.cli.tables import percent_with_interval
+        from cpixelcnn.evaluation.scores import wilson_interval
+
+        shown = percent_with_interval(accuracy, wilson_interval(tally.nr_right, tally.nr_known))
+        console.print_result(f"accuracy {shown} on {tally.nr_known} images whose folder names a class")

@@ -25,6 +25,7 @@ from cpixelcnn.errors import OutputError
 PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no terminal
 
 json_written = False
+_json_rows: int | None = None  # of the array that is being written
 silent = False  # true in all but the first of several processes: none of them speaks, but of an error
 
 
@@ -103,17 +104,53 @@ def print_result(*renderables: RenderableType) -> None:
 
 
 def write_json(document: dict[str, Any]) -> None:
-    """The one JSON document on stdout; refuses NaN and a second document.
+    """The one JSON document on stdout; refuses NaN and a second document. It ends one that `begin_json` has begun.
 
     Raises:
         OutputError: stdout cannot be written.
     """
-    global json_written
+    global json_written, _json_rows
     if silent:
         return
     assert not json_written, "stdout holds one document already"
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    json_written = True
+    if _json_rows is not None:
+        text = "\n  ],\n" + text.removeprefix("{\n")
+    json_written, _json_rows = True, None
+    _write(text)
+
+
+def begin_json(document: dict[str, Any], array: str) -> None:
+    """Begin the document with these keys and an array, for `add_json`; `write_json` ends it, also after an error.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
+    global _json_rows
+    if silent:
+        return
+    assert not json_written, "stdout holds one document already"
+    _json_rows = 0
+    text = json.dumps(document, indent=2, allow_nan=False).removesuffix("\n}")
+    _write(f'{text},\n  "{array}": [')
+
+
+def add_json(rows: Iterable[dict[str, Any]]) -> None:
+    """Write elements of the array that `begin_json` has begun, each in a line.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
+    global _json_rows
+    if silent:
+        return
+    assert _json_rows is not None, "no array has been begun"
+    lines = [json.dumps(row, allow_nan=False) for row in rows]
+    _write("".join(f"{',' if _json_rows + i else ''}\n    {line}" for i, line in enumerate(lines)))
+    _json_rows += len(lines)
+
+
+def _write(text: str) -> None:
     with _written():
         sys.stdout.write(text)
         sys.stdout.flush()

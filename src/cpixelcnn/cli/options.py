@@ -12,7 +12,7 @@ import typer
 
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig, field_help
 
-ARCHITECTURE, TRAINING, DATA = "Architecture", "Training", "Data"
+ARCHITECTURE, TRAINING, DATA, OUTPUT = "Architecture", "Training", "Data", "Output"
 
 
 def model_names() -> list[str]:
@@ -124,7 +124,18 @@ RawWeights = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 BatchSizeForInference = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images computed together.")]
 Prior = Annotated[
-    str, typer.Option("--prior", help="Class prior: uniform, training, or one number a class (0.4,0.2,0.2,0.2).")
+    str,
+    typer.Option(
+        "--prior",
+        help="Class prior: uniform, training, estimated (from the images, without their labels), or one number a class "
+        "(0.4,0.2,0.2,0.2).",
+    ),
+]
+Views = Annotated[
+    int, typer.Option("--views", help="2 to classify each image by its mirror image as well (mean of log p).")
+]
+Uncalibrated = Annotated[
+    bool, typer.Option("--uncalibrated", help="Leave the calibration alone that is stored with the model.")
 ]
 Split = Annotated[
     str,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cpixelcnn.cli import console
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.datasets.user_images import UserImages
     from cpixelcnn.distributed import Processes
+    from cpixelcnn.evaluation.calibration import Calibration
     from cpixelcnn.model.network import PixelCNN
 
 
@@ -35,6 +39,31 @@ def shared_work(timeout: timedelta | None = None) -> Iterator[Processes]:
     with joined_processes(timeout or TIMEOUT) as processes:
         console.silent = not processes.is_main
         yield processes
+
+
+@contextmanager
+def stop_on_signals(processes: Processes) -> Iterator[None]:
+    """While open, SIGTERM and SIGHUP end the work in order, as an error does: what is begun is closed.
+
+    One that is ignored stays so (nohup ignores SIGHUP). Only the main thread can handle signals. Several processes are
+    ended at once, since one that stops by itself would wait for the others.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("interrupted", number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if not processes.alone or threading.current_thread() is not threading.main_thread():
+        numbers = []
+    previous = {number: signal.getsignal(number) for number in numbers}
+    previous = {number: handler for number, handler in previous.items() if handler != signal.SIG_IGN}
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -131,13 +160,30 @@ def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: boo
     )
 
 
+def stored_calibration(loaded: LoadedModel) -> Calibration | None:
+    """The calibration that is stored for a model's weights, if there is one, and tell of it."""
+    from cpixelcnn.evaluation.calibration import find_calibration
+
+    calibration = find_calibration(loaded.path)
+    if calibration is None:
+        console.info(
+            "calibrated no, so probabilities are surer than they are right (see: cpixelcnn eval --calibrate validation)"
+        )
+    else:
+        console.info(
+            f"calibrated temperature {calibration.temperature:.4g}, fitted on {calibration.n_images} images of "
+            f"{calibration.dataset} ({calibration.split})"
+        )
+    return calibration
+
+
 def parse_prior(text: str) -> str | list[float]:
     """`--prior`: a name, or numbers separated by commas."""
-    if text in ("uniform", "training"):
+    if text in ("uniform", "training", "estimated"):
         return text
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(
-            f"--prior {text!r} is neither uniform, training nor numbers such as 0.4,0.2,0.2,0.2"
+            f"--prior {text!r} is neither uniform, training, estimated nor numbers such as 0.4,0.2,0.2,0.2"
         ) from None
