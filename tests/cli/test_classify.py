@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
@@ -336,3 +337,10 @@ def test_views(cli: Cli, run: Path, pictures: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
     outcome = cli("classify", pictures, "--model", run, "--views", 3)
     assert (outcome.code, "--views must be 1" in outcome.err) == (2, True)
+
+
+def test_the_first_picture_of_an_animation_is_told_of(cli: Cli, run: Path, pictures: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (255, 0)]
+    frames[0].save(pictures / "moving.gif", save_all=True, append_images=frames[1:])
+    outcome = cli("classify", pictures, "--model", run)
+    assert f"{pictures}/moving.gif holds several pictures; the first is used" in outcome.err

@@ -327,3 +327,17 @@ def test_without_any_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome.code == 4
     assert "train one, or pass --model" in outcome.err
     assert os.listdir() == []
+
+
+def test_calibrating_stores_a_temperature_that_classify_uses(cli: Cli, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model.safetensors"
+    copy.write_bytes((run / "best" / "ema.safetensors").read_bytes())
+    outcome = cli("eval", "--model", copy, "--calibrate", "test", "--json")
+    assert outcome.code == 0, outcome.err
+    calibration = outcome.document["calibration"]
+    assert calibration["temperature"] > 0 and calibration["split"] == "test"
+    assert calibration["nll_after"] <= calibration["nll_before"] + 0.05
+    assert (tmp_path / "calibration.json").exists()
+    table = cli("eval", "--model", copy, "--calibrate", "test").out
+    assert "five-fold cross-validated" in table
+    assert cli("eval", "--samples", "x", "--calibrate", "test").code == 2

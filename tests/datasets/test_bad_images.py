@@ -100,7 +100,10 @@ def test_what_is_no_image_file(tmp_path: Path) -> None:
     assert reason(tmp_path / "circle.png")
     assert "not a regular file" in reason(tmp_path / "pipe.png")
     assert "no such file" in reason(tmp_path / "absent.png")
-    assert reason(tmp_path / ("long" * 100 + ".png"))
+    assert reason(tmp_path / ("long" * 100 + ".png")) == "file name too long"
+    assert "not a regular file" in reason(Path("/dev/zero"))
+    os.truncate(tmp_path / "empty.png", (1 << 30) + 1)  # sparse: it takes no room
+    assert reason(tmp_path / "empty.png") == "larger than 1 GiB"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -159,3 +159,11 @@ def test_a_fraction_that_leaves_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "cat", 6)
     with pytest.raises(ConfigError, match=r"`validation_fraction` must be less than 0\.5"):
         load(tmp_path, validation_fraction=0.5)
+
+
+def test_animations_are_noted(tmp_path: Path) -> None:
+    fill(tmp_path / "cat", 5)
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (9, 8)]
+    frames[0].save(tmp_path / "cat" / "moving.gif", save_all=True, append_images=frames[1:])
+    notes = [note for split in ("train", "validation", "test") for note in load(tmp_path, split).notes]
+    assert notes == [f"{tmp_path}/cat/moving.gif holds several pictures; the first is used"]

@@ -125,3 +125,44 @@ def test_patterns_and_names_on_standard_input(tmp_path: Path) -> None:
     assert names(tmp_path / "b.png", tmp_path) == ["b.png", "[odd].png", "a1.png", "a2.png"], "each image once"
     failures = [f for batch in iter_user_images([tmp_path / "z*"], **sizes) for f in batch.failures]
     assert [reason for _, reason in failures] == ["nothing matches this pattern"]
+
+
+def test_the_first_picture_of_an_animation_is_used_and_said(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (255, 0)]
+    for name in ("a.gif", "b.webp", "c.png", "d.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    put(tmp_path / "still.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "still.gif")
+    images, _ = read(tmp_path)
+    assert images.notes == (
+        f"4 files hold several pictures, such as {tmp_path}/a.gif; the first picture of each is used",
+    )
+    assert images.images[:4, 0].min() > 250
+    (batch,) = iter_user_images([tmp_path], channels=3, height=4, width=4, batch_size=9)
+    assert [path.name for path in batch.animated] == ["a.gif", "b.webp", "c.png", "d.tif"]
+
+
+def test_a_folder_that_cannot_be_listed_is_reported_and_the_others_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a", "b", "c"):
+        put(tmp_path / folder / "1.png")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)  # root may list whatever has no permissions
+    batches = list(iter_user_images([tmp_path], channels=3, height=4, width=4, batch_size=9))
+    assert [path.parent.name for batch in batches for path in batch.paths] == ["a", "c"]
+    assert ["b cannot be listed (Permission denied)" in r for b in batches for _, r in b.failures] == [True]
+
+
+def test_many_bad_files_do_not_pile_up(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}.png").touch()
+    batches = list(iter_user_images([tmp_path], channels=3, height=4, width=4, batch_size=4))
+    assert [len(batch.failures) for batch in batches] == [4, 4, 2]
+    assert batches[0].images.shape == (0, 3, 4, 4)

@@ -18,11 +18,15 @@ from cpixelcnn.cli.setup import (
     parse_prior,
     shared_work,
 )
-from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from cpixelcnn.config import DataConfig
     from cpixelcnn.datasets.image_set import ImageSet
+    from cpixelcnn.distributed import Processes
+    from cpixelcnn.evaluation.calibration import Calibration
+    from cpixelcnn.evaluation.evaluate import Evaluation
+    from cpixelcnn.evaluation.priors import Prior
 
 Samples = Annotated[
     Path | None,
@@ -34,11 +38,22 @@ Samples = Annotated[
     ),
 ]
 
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        "--calibrate",
+        help="Fit a temperature on this split (validation, say) and store it beside the weights, for classify.",
+        show_default=False,
+        rich_help_panel=o.DATA,
+    ),
+]
+
 
 def evaluate(
     model: o.Model = None,
     raw_weights: o.RawWeights = False,
     samples: Samples = None,
+    calibrate: Calibrate = None,
     split: o.Split = "auto",
     dataset: o.Dataset = None,
     data_dir: o.DataDir = None,
@@ -57,7 +72,7 @@ def evaluate(
 
     chosen_prior = parse_prior(prior)
     others = {"--split": split != "auto", "--dataset": dataset, "--data-dir": data_dir}
-    others |= {"--skip-bad": skip_bad is not None, "--download": download}
+    others |= {"--calibrate": calibrate, "--skip-bad": skip_bad is not None, "--download": download}
     if samples is not None and (named := [flag for flag, given in others.items() if given not in (None, False)]):
         raise ConfigError(f"--samples takes the place of a data set; leave out {', '.join(named)}")
     config: DataConfig | None
@@ -68,7 +83,7 @@ def evaluate(
                 images, config = _load_samples(samples, loaded)
             else:
                 config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
-                images = load_images(config, split, loaded, download=download)
+                images = load_images(config, calibrate or split, loaded, download=download)
         with console.activity("scoring") as progress:
             result = evaluate_model(
                 loaded.model,
@@ -80,6 +95,7 @@ def evaluate(
             )
         with processes.together():
             result.density.require_finite()
+        calibration = _calibrate(loaded, images, result, chosen_prior, processes) if calibrate else None
     if result.missing:
         console.warn(result.missing)
     scores, density = result.scores, result.density
@@ -104,15 +120,40 @@ def evaluate(
                 "recall": scores and list(scores.recall),
                 "classes": list(images.classes or loaded.config.model.classes),
                 "data": config and dataclasses.asdict(config),
+                "calibration": calibration and dataclasses.asdict(calibration),
             }
         )
         return
-    from cpixelcnn.cli.tables import confusion_table, evaluation_table
+    from cpixelcnn.cli.tables import calibration_table, confusion_table, evaluation_table
 
     title = f"{images.name}, {images.split} split" if samples is None else f"samples in {images.name}"
     console.print_result(evaluation_table(title, result))
     if scores is not None:
         console.print_result(confusion_table(scores, images.classes or loaded.config.model.classes))
+    if calibration is not None:
+        console.print_result(calibration_table(calibration))
+
+
+def _calibrate(
+    loaded: LoadedModel, images: ImageSet, result: Evaluation, prior: Prior, processes: Processes
+) -> Calibration:
+    """Fit a temperature to what was just computed, and store it beside the weights."""
+    from cpixelcnn.evaluation.calibration import fit_calibration, save_calibration
+
+    if result.classification is None:
+        raise ConfigError("--calibrate needs a class-conditional model; this one knows no classes")
+    log_likelihoods = result.classification.log_likelihoods[None]
+    with processes.together():
+        calibration = fit_calibration(loaded.config.model, images, log_likelihoods, prior=prior)
+        if processes.is_main:
+            try:
+                console.info(f"stored     {save_calibration(loaded.path, calibration)}")
+            except OSError as error:
+                raise CheckpointError(
+                    f"the calibration cannot be stored beside {loaded.path} ({error.strerror}); copy the model to a "
+                    "folder of your own and name it with --model"
+                ) from None
+    return calibration
 
 
 def _load_samples(path: Path, loaded: LoadedModel) -> tuple[ImageSet, DataConfig | None]:

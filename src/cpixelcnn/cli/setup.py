@@ -149,7 +149,7 @@ def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: boo
     from cpixelcnn.datasets.user_images import read_user_images
 
     config = loaded.config.model
-    return read_user_images(
+    inputs = read_user_images(
         paths,
         classes=config.classes,
         channels=config.image_channels,
@@ -158,6 +158,9 @@ def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: boo
         skip_bad=skip_bad,
         standard_input=sys.stdin,
     )
+    for note in inputs.images.notes:
+        console.info(f"note       {note}")
+    return inputs
 
 
 def stored_calibration(loaded: LoadedModel) -> Calibration | None:

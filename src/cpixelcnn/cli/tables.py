@@ -12,6 +12,7 @@ from cpixelcnn.evaluation.evaluate import Evaluation
 from cpixelcnn.evaluation.scores import ClassificationScores
 
 if TYPE_CHECKING:
+    from cpixelcnn.evaluation.calibration import Calibration
     from cpixelcnn.fid.score import FrechetScore
     from cpixelcnn.training.loop import TrainResult
 
@@ -59,6 +60,17 @@ def evaluation_table(title: str, evaluation: Evaluation) -> Table:
     if evaluation.scores is not None:
         rows += score_rows(evaluation.scores)
     return facts(title, rows + density_rows(evaluation.density))
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """A temperature, and what it changes (cross-validated)."""
+    rows = [
+        ("temperature", f"{calibration.temperature:.4g}"),
+        ("images", f"{calibration.n_images} of {calibration.dataset} ({calibration.split})"),
+        ("posterior NLL", f"{calibration.nll_before:.4f} before, {calibration.nll_after:.4f} nats after"),
+        ("calibration error", f"{100 * calibration.ece_before:.1f} % before, {100 * calibration.ece_after:.1f} % after"),
+    ]
+    return facts("calibration (after: five-fold cross-validated)", rows)
 
 
 def confusion_table(scores: ClassificationScores, classes: tuple[str, ...]) -> Table:

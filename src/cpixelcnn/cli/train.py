@@ -219,7 +219,11 @@ def _read_images(plan: Plan, processes: Processes, *, download: bool, test: bool
                 raise
             except DataError as error:
                 console.warn(f"there will be no test metrics: {error}")
-    skipped = sum(images.nr_skipped for images in (train_set, validation_set, test_set) if images is not None)
+    loaded = [images for images in (train_set, validation_set, test_set) if images is not None]
+    for images in loaded:
+        for note in images.notes:
+            console.info(f"note       {note}")
+    skipped = sum(images.nr_skipped for images in loaded)
     if skipped:
         console.warn(f"left out {plural(skipped, 'image')} that cannot be read")
     if validation_set.origin:
