@@ -68,7 +68,10 @@ def calibration_table(calibration: Calibration) -> Table:
         ("temperature", f"{calibration.temperature:.4g}"),
         ("images", f"{calibration.n_images} of {calibration.dataset} ({calibration.split})"),
         ("posterior NLL", f"{calibration.nll_before:.4f} before, {calibration.nll_after:.4f} nats after"),
-        ("calibration error", f"{100 * calibration.ece_before:.1f} % before, {100 * calibration.ece_after:.1f} % after"),
+        (
+            "calibration error",
+            f"{100 * calibration.ece_before:.1f} % before, {100 * calibration.ece_after:.1f} % after",
+        ),
     ]
     return facts("calibration (after: five-fold cross-validated)", rows)
 
