@@ -343,4 +343,4 @@ def test_the_first_picture_of_an_animation_is_told_of(cli: Cli, run: Path, pictu
     frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (255, 0)]
     frames[0].save(pictures / "moving.gif", save_all=True, append_images=frames[1:])
     outcome = cli("classify", pictures, "--model", run)
-    assert f"{pictures}/moving.gif holds several pictures; the first is used" in outcome.err
+    assert "1 image with several frames: the first frame was taken" in outcome.err
