@@ -206,7 +206,7 @@ def test_a_prior_counts(cli: Cli, run: Path) -> None:
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
-        ("flat", "neither uniform, training nor numbers"),
+        ("flat", "neither uniform, training, estimated nor numbers"),
         ("1,2", "2 numbers, but the model has 4 classes"),
         ("1,2,3,-1", "0 or more"),
         ("nan,1,1,1", "0 or more"),
