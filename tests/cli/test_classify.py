@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,11 @@ import pytest
 import torch
 from PIL import Image
 
+from cpixelcnn.cli.setup import stop_on_signals
 from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.distributed import ALONE
+from cpixelcnn.errors import Interrupted
 from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
 from cpixelcnn.evaluation.calibration import CALIBRATION, fit_calibration, save_calibration
 from cpixelcnn.evaluation.classify import classify
@@ -344,3 +349,20 @@ def test_the_first_picture_of_an_animation_is_told_of(cli: Cli, run: Path, pictu
     frames[0].save(pictures / "moving.gif", save_all=True, append_images=frames[1:])
     outcome = cli("classify", pictures, "--model", run)
     assert "1 image with several frames: the first frame was taken" in outcome.err
+
+
+def test_a_signal_while_an_image_is_decoded_is_no_damaged_image(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Decoders raise anything, and all of it means a damaged image; but for a signal."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+
+    def terminated(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("cpixelcnn.datasets.decoding._decode", terminated)
+    with pytest.raises(Interrupted) as caught, stop_on_signals(ALONE):
+        read_images([path], channels=3, height=8, width=8)
+    assert caught.value.exit_code == 143

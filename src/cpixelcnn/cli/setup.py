@@ -41,16 +41,27 @@ def shared_work(timeout: timedelta | None = None) -> Iterator[Processes]:
         yield processes
 
 
+class _Stopped(BaseException):
+    """A signal asked for the end; like KeyboardInterrupt, no `except Exception` takes it for a fault of the work."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 @contextmanager
 def stop_on_signals(processes: Processes) -> Iterator[None]:
     """While open, SIGTERM and SIGHUP end the work in order, as an error does: what is begun is closed.
 
     One that is ignored stays so (nohup ignores SIGHUP). Only the main thread can handle signals. Several processes are
     ended at once, since one that stops by itself would wait for the others.
+
+    Raises:
+        Interrupted: one of these signals came.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("interrupted", number)
+        raise _Stopped(number)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if not processes.alone or threading.current_thread() is not threading.main_thread():
@@ -61,6 +72,8 @@ def stop_on_signals(processes: Processes) -> Iterator[None]:
         signal.signal(number, stop)
     try:
         yield
+    except _Stopped as stopped:
+        raise Interrupted("interrupted", stopped.number) from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
