@@ -19,6 +19,7 @@ from cpixelcnn.config import ModelConfig, RunConfig
 from cpixelcnn.device import exact_float32, network_precision, widest_float
 from cpixelcnn.errors import DataError
 from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
+from cpixelcnn.model.fused.sharing import as_one_pass, one_forward_pass
 from cpixelcnn.model.layers import (
     DownRightShiftedConv,
     DownRightShiftedDeconv,
@@ -99,9 +100,13 @@ class StreamPair(nn.Module):
         return recomputed
 
     def _advance_anew(self, class_embedding: Tensor | None, *tensors: Tensor) -> Streams:
-        """The same from tensors of its own: what is kept with a tensor must not be found when it is recomputed."""
+        """The same as a pass of its own, in which the same activations are shared when it is recomputed.
+
+        Views, so that the activations are freed with them.
+        """
         u, ul, *long_skip = (x.view_as(x) for x in tensors)
-        return self._advance(class_embedding, u, ul, *long_skip)
+        with one_forward_pass():
+            return self._advance(class_embedding, u, ul, *long_skip)
 
     def _advance(self, class_embedding: Tensor | None, u: Tensor, ul: Tensor, *long_skip: Tensor) -> Streams:
         u = self.u(u, long_skip[:1], class_embedding)
@@ -159,6 +164,7 @@ class PixelCNN(nn.Module):
         self.ul_double = nn.ModuleList(DownRightShiftedDeconv(nr_filters, nr_filters) for _ in steps)
         self.out = NetworkInNetwork(nr_filters, PARAMETERS_PER_COMPONENT[channels] * config.nr_logistic_mix)
 
+    @as_one_pass
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Mixture parameters at every pixel.
 

@@ -27,6 +27,7 @@ from cpixelcnn.model.fused.convolution import (
     padded,
     without_padding,
 )
+from cpixelcnn.model.fused.sharing import once_per_pass
 
 if TYPE_CHECKING:
     from cpixelcnn.model.layers import GatedResidualBlock
@@ -69,12 +70,10 @@ def gated_residual(
     return y
 
 
+@once_per_pass
 def shared_concat_elu(x: Tensor) -> Tensor:
-    """concat_elu(x), (N, 2C, H, W), computed once for all blocks that read x: it is kept as an attribute of x."""
-    activated: Tensor | None = getattr(x, "_concat_elu", None)
-    if activated is None:
-        activated = _ConcatELU.apply(x)
-        x._concat_elu = activated  # type: ignore[attr-defined]
+    """concat_elu(x), (N, 2C, H, W)."""
+    activated: Tensor = _ConcatELU.apply(x)
     return activated
 
 
