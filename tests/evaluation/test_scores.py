@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -167,8 +168,8 @@ def test_mcnemar_is_the_binomial_test(only_a: int, only_b: int) -> None:
     assert mcnemar(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_precision_recall_and_brier_score_against_scikit_learn() -> None:
-    from sklearn.metrics import brier_score_loss, f1_score, precision_score, recall_score
+def test_precision_recall_and_f1_against_scikit_learn() -> None:
+    from sklearn.metrics import f1_score, precision_score, recall_score
 
     torch.manual_seed(0)
     log_p = torch.randn(50, 4, dtype=torch.float64).log_softmax(dim=1)
@@ -177,7 +178,14 @@ def test_precision_recall_and_brier_score_against_scikit_learn() -> None:
     assert found.precision == pytest.approx(precision_score(labels, predictions, average=None))
     assert found.recall == pytest.approx(recall_score(labels, predictions, average=None))
     assert found.f1_macro == pytest.approx(f1_score(labels, predictions, average="macro"))
-    if "scale_by_half" in brier_score_loss.__wrapped__.__code__.co_varnames:
-        expected = brier_score_loss(labels.numpy(), log_p.exp().numpy(), labels=[0, 1, 2, 3], scale_by_half=False)
-        assert found.brier == pytest.approx(expected)
+
+
+def test_brier_score_against_its_formula() -> None:
+    """Brier 1950: the mean over images of sum_c (p(c | x) - [c is true])^2."""
+    torch.manual_seed(0)
+    log_p = torch.randn(50, 4, dtype=torch.float64).log_softmax(dim=1)
+    labels = torch.randint(0, 4, (50,))
+    truth = np.eye(4)[labels.numpy()]
+    expected = ((np.exp(log_p.numpy()) - truth) ** 2).sum(axis=1).mean()
+    assert score(log_p, labels).brier == pytest.approx(expected)
     assert brier_score(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])) == 1.0

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.image_set import UNLABELLED
-from cpixelcnn.device import exact_float32
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import DataError, NonFiniteError
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
@@ -124,7 +123,7 @@ def _log_probs(model: PixelCNN, images: Tensor, batch_size: int, processes: Proc
     parts = [torch.empty(0, dtype=torch.float64)]
     batches = processes.share([images[i : i + batch_size] for i in range(0, len(images), batch_size)])
     done, total = 0, sum(map(len, batches))
-    with processes.together(), evaluation_mode(model), exact_float32():
+    with processes.together(), evaluation_mode(model):
         for batch in batches:
             parts.append(model.log_prob(batch.to(model.device)).cpu().double())
             done += len(batch)

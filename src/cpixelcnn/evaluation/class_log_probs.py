@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpixelcnn.device import exact_float32
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import CheckpointError
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
@@ -47,7 +46,7 @@ def class_log_probs(
     rows = [torch.empty(0, nr_classes, dtype=torch.float64)]
     batches = processes.share([images[i : i + batch_size] for i in range(0, len(images), batch_size)])
     done, total = 0, nr_classes * sum(map(len, batches))
-    with processes.together(), evaluation_mode(model), exact_float32():
+    with processes.together(), evaluation_mode(model):
         for batch in (batch.to(model.device) for batch in batches):
             columns = []
             for label in range(nr_classes):
