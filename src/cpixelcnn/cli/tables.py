@@ -57,6 +57,8 @@ def score_rows(scores: ClassificationScores) -> list[tuple[str, str]]:
 def evaluation_table(title: str, evaluation: Evaluation) -> Table:
     """What an evaluation found."""
     rows = [("images", str(evaluation.density.n_images))]
+    if len(set(evaluation.prior)) > 1:
+        rows.append(("class prior", ", ".join(f"{weight:.3g}" for weight in evaluation.prior)))
     if evaluation.scores is not None:
         rows += score_rows(evaluation.scores)
     return facts(title, rows + density_rows(evaluation.density))

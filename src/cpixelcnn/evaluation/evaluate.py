@@ -30,6 +30,8 @@ class Evaluation:
         classification: the posteriors behind the scores; None for an unconditional model.
         missing: why `scores` is None, one sentence; empty where it is not.
         prior: p(c) that was used, one probability for each class; empty for an unconditional model.
+        log_likelihoods: log p(view | c) of every view of every image, float64 (views, N, classes); None for an
+            unconditional model.
     """
 
     density: BitsPerDim
@@ -37,6 +39,7 @@ class Evaluation:
     classification: Classification | None
     missing: str = ""
     prior: tuple[float, ...] = ()
+    log_likelihoods: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def evaluate_log_likelihoods(
     elif bool(classification.log_posteriors.isnan().any()):
         missing = "the likelihoods are not finite, so there is no accuracy"
     scores = None if missing else score(classification.log_posteriors, image_set.labels)
-    return Evaluation(density, scores, classification, missing, used)
+    return Evaluation(density, scores, classification, missing, used, log_likelihoods)
 
 
 def calibrated_scores(
