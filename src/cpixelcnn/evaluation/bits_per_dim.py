@@ -12,7 +12,7 @@ from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.image_set import UNLABELLED
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import DataError, NonFiniteError
-from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
+from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs, one_class_log_probs
 from cpixelcnn.evaluation.priors import Prior, log_prior
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
@@ -125,7 +125,7 @@ def _log_probs(model: PixelCNN, images: Tensor, batch_size: int, processes: Proc
     done, total = 0, sum(map(len, batches))
     with processes.together(), evaluation_mode(model):
         for batch in batches:
-            parts.append(model.log_prob(batch.to(model.device)).cpu().double())
+            parts.append(one_class_log_probs(model, batch.to(model.device), None))
             done += len(batch)
             progress(done, total)
     return processes.gather(torch.cat(parts))

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import CheckpointError
+from cpixelcnn.model.fused.folded import folded_for_class
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
 
 BATCH_SIZE = 64
+_CPU_BATCH_SIZE = 16  # more do not fit into the caches
 
 
 @torch.inference_mode()
@@ -50,9 +52,22 @@ def class_log_probs(
         for batch in (batch.to(model.device) for batch in batches):
             columns = []
             for label in range(nr_classes):
-                labels = torch.full((len(batch),), label, device=model.device)
-                columns.append(model.log_prob(batch, labels).cpu().double())
+                columns.append(one_class_log_probs(model, batch, label))
                 done += len(batch)
                 progress(done, total)
             rows.append(torch.stack(columns, dim=1))
     return processes.gather(torch.cat(rows))
+
+
+def one_class_log_probs(model: PixelCNN, images: Tensor, label: int | None) -> Tensor:
+    """log p(x | c) in nats of images of the model's device under one class, float64 (N,) on the CPU.
+
+    The model is in evaluation mode, and gradients are off; `label` is None for an unconditional model.
+    """
+    at_once = _CPU_BATCH_SIZE if images.device.type == "cpu" else max(len(images), 1)
+    with folded_for_class(model, label):
+        parts = []
+        for some in torch.split(images, at_once):
+            labels = None if label is None else torch.full((len(some),), label, device=some.device)
+            parts.append(model.log_prob(some, labels))
+    return torch.cat(parts).cpu().double()

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from cpixelcnn.model import fused
 from cpixelcnn.model.conditioning import FiLM
 from cpixelcnn.model.fused.dropout import dropout_mask
+from cpixelcnn.model.fused.folded import FoldedBlock
 from cpixelcnn.model.fused.gated_residual import gated_residual
 from cpixelcnn.model.fused.weight_norm import weight_norm
 
@@ -230,6 +231,7 @@ class GatedResidualBlock(nn.Module):
         self.dropout = ElementDropout(dropout)
         self.conv_out = conv(2 * nr_filters, 2 * nr_filters, init_scale=0.1)
         self.film = film
+        self.folded: FoldedBlock | None = None  # while `folded_for_class` is open
 
     def forward(self, x: Tensor, skips: Sequence[Tensor] = (), class_embedding: Tensor | None = None) -> Tensor:
         """The output of the block.

@@ -69,7 +69,7 @@ class DiscretizedLogisticMixture:
     """
 
     def __init__(self, parameters: Tensor, image_channels: int) -> None:
-        parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
+        parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32)).contiguous()
         n, size, height, width = parameters.shape
         k = size // PARAMETERS_PER_COMPONENT[image_channels]
         self.image_channels = image_channels

@@ -288,6 +288,14 @@ class PixelCNN(nn.Module):
         """Where the weights are."""
         return self.out.v.device
 
+    @property
+    def overrides_forward(self) -> bool:
+        """Whether a subclass, or this object, has a forward pass of its own.
+
+        The fast ways to sample and to classify know the forward pass of `PixelCNN` alone.
+        """
+        return type(self).forward is not PixelCNN.forward or "forward" in vars(self)
+
     def nr_parameters(self) -> int:
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())

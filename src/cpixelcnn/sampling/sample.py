@@ -174,7 +174,7 @@ def _check_models(model: PixelCNN, unconditional: PixelCNN | None, plan: SampleP
     if plan.config != model.config:
         raise ConfigError("the plan of the samples was made for a model of another configuration; plan them anew")
     for each in _models(model, unconditional):
-        if plan.options.sampler == "incremental" and _overrides_forward(each):
+        if plan.options.sampler == "incremental" and each.overrides_forward:
             raise ConfigError(
                 f"{type(each).__name__} overrides the forward pass of PixelCNN, which the incremental sampler does not "
                 'call; sample it with SamplingOptions(sampler="naive")'
@@ -196,7 +196,3 @@ def _check_models(model: PixelCNN, unconditional: PixelCNN | None, plan: SampleP
     )
     if ours != theirs:
         raise ConfigError(f"the unconditional model makes images of {theirs}, and the model of {ours} (C, H, W)")
-
-
-def _overrides_forward(model: PixelCNN) -> bool:
-    return type(model).forward is not PixelCNN.forward or "forward" in vars(model)

@@ -37,6 +37,8 @@ def gated_residual(
     block: GatedResidualBlock, x: Tensor, skips: Sequence[Tensor], class_embedding: Tensor | None
 ) -> Tensor:
     """What `GatedResidualBlock.forward` computes, (N, F, H, W), from the same arguments."""
+    if block.folded is not None and not torch.is_grad_enabled():
+        return block.folded(x, skips)
     activated = shared_concat_elu(x)
     precision = activated.dtype
     gamma = beta = None
