@@ -12,9 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from cpixelcnn.errors import ConfigError
+from cpixelcnn.typed_json import FieldError, UnknownFieldsError, fields_from_json
 
 FORMAT_VERSION = 1
 OWN_ARRAYS = "arrays"  # the data set of images that were given as arrays
+
+LARGEST_IMAGE = 4096  # rows or columns
+# Bounds far beyond anything useful: a file's configuration decides how much memory and time building its model takes.
+_LARGEST_MODEL = {"nr_resnets": 50, "nr_filters": 4096, "nr_logistic_mix": 1000, "class_embedding_dim": 4096}
+_MOST_CLASSES = 100_000
 
 C = TypeVar("C")
 
@@ -39,28 +45,24 @@ class _Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The configuration of these fields; an unknown field is an error, a missing one takes its default."""
-        if not isinstance(values, dict):
-            raise ConfigError(f"the configuration holds {values!r} where it needs fields with values")
-        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
+        try:
+            return cls(**fields_from_json(cls, values))
+        except UnknownFieldsError as error:
             raise ConfigError(
-                f"the configuration has fields unknown to this version ({', '.join(unknown)}); upgrade cpixelcnn"
-            )
-        kinds = {name: f.default for name, f in fields.items()}
-        for name, value in values.items():
-            expected: Any = (int, float) if isinstance(kinds[name], float) else type(kinds[name])
-            expected = (list, tuple) if isinstance(kinds[name], tuple) else expected
-            if kinds[name] is None:
-                expected = (int if "int" in str(fields[name].type) else str, type(None))
-            if not isinstance(value, expected):
-                raise ConfigError(f"the configuration field {name} cannot be {value!r}")
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+                f"the configuration has fields unknown to this version ({error}); upgrade cpixelcnn"
+            ) from None
+        except FieldError as error:
+            raise ConfigError(f"the configuration cannot be used: {error}") from None
 
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:
     if not condition:
         raise ConfigError(f"`{name}` must be {rule}, but is {value}")
+
+
+def _require_count(name: str, value: int, least: int, most: int = 2**31 - 1) -> None:
+    _require(value >= least, name, value, f"{least} or more")
+    _require(value <= most, name, value, f"at most {most}")
 
 
 def _with_attributes(config: type[C]) -> type[C]:
@@ -99,17 +101,16 @@ class ModelConfig(_Config):
     class_counts: tuple[int, ...] = documented((), "Training images of each class, for the prior of that name.")
 
     def __post_init__(self) -> None:
-        _require(self.nr_resnets >= 1, "nr_resnets", self.nr_resnets, "1 or more")
-        _require(self.nr_filters >= 1, "nr_filters", self.nr_filters, "1 or more")
-        _require(self.nr_logistic_mix >= 1, "nr_logistic_mix", self.nr_logistic_mix, "1 or more")
+        for name, most in _LARGEST_MODEL.items():
+            _require_count(name, getattr(self, name), 1, most)
         fusions = ("vector", "template", "none")
         _require(self.early_fusion in fusions, "early_fusion", repr(self.early_fusion), "vector, template or none")
         _require(self.film in ("linear", "mlp", "none"), "film", repr(self.film), "linear, mlp or none")
-        _require(self.class_embedding_dim >= 1, "class_embedding_dim", self.class_embedding_dim, "1 or more")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
         _require(self.image_channels in (1, 3), "image_channels", self.image_channels, "1 or 3")
-        size = min(self.image_height, self.image_width)
-        _require(size >= 1, "image_size", size, "1 or more")
+        for size in (self.image_height, self.image_width):
+            _require_count("image_size", size, 1, LARGEST_IMAGE)
+        _require(self.nr_classes <= _MOST_CLASSES, "classes", self.nr_classes, f"at most {_MOST_CLASSES} names")
 
     def require_classes(self) -> None:
         """Refuse a conditional model whose classes have not been filled in from its images.
@@ -155,8 +156,9 @@ class DataConfig(_Config):
 
     def __post_init__(self) -> None:
         _require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
-        _require(self.train_size >= 4, "train_size", self.train_size, "4 or more")
-        _require(self.image_size is None or self.image_size >= 1, "image_size", self.image_size, "1 or more")
+        _require_count("train_size", self.train_size, 4)
+        if self.image_size is not None:
+            _require_count("image_size", self.image_size, 1, LARGEST_IMAGE)
         _require(self.channels in (None, 1, 3), "channels", self.channels, "1 or 3")
 
 
@@ -234,12 +236,11 @@ class TrainConfig(_Config):
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "accumulate", "eval_interval", "save_interval", "max_bad_steps")
         for name in (*positive, "discriminative_classes"):
-            value = getattr(self, name)
-            _require(value >= 1, name, value, "1 or more")
-        for name in ("eval_images", "sample_interval", "clip_grad_norm", "seed", "warmup_steps", "shift", "patience"):
-            value = getattr(self, name)
-            _require(value >= 0, name, value, "0 or more")
-        for name in ("weight_decay", "max_minutes", "discriminative_weight"):
+            _require_count(name, getattr(self, name), 1)
+        for name in ("eval_images", "sample_interval", "warmup_steps", "shift", "patience"):
+            _require_count(name, getattr(self, name), 0)
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        for name in ("clip_grad_norm", "weight_decay", "max_minutes", "discriminative_weight"):
             value = getattr(self, name)
             _require(0 <= value < math.inf, name, value, "0 or more, and finite")
         _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a positive number")
@@ -292,8 +293,8 @@ class RunConfig:
         Raises:
             ConfigError: a newer format, an unknown field or a value out of range.
         """
-        version = document.get("format_version")
-        if not isinstance(version, int) or version < 1:
+        version = document.get("format_version") if isinstance(document, dict) else None
+        if type(version) is not int or version < 1:
             raise ConfigError("this is not a cpixelcnn configuration (it has no format_version)")
         if version > FORMAT_VERSION:
             raise ConfigError(

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cpixelcnn.foreign_files import WEIGHT_BYTES, open_regular
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -92,8 +94,12 @@ def flush_to_disk(path: Path) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        UnreadableFileError: it is missing, no regular file, or larger than any weights.
+    """
+    with open_regular(path, WEIGHT_BYTES) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -221,14 +221,14 @@ def test_pickled_objects_never_run(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         load_statistics(tmp_path / "missing.npz")
-    with pytest.raises(DataError, match="not a readable npz"):
+    with pytest.raises(DataError, match="it is a folder, not a file"):
         load_statistics(tmp_path)
     path = tmp_path / "stats.npz"
     bare = io.BytesIO()
     np.save(bare, np.zeros(3))
     for content in (b"", b"<!DOCTYPE html><html></html>", b"PK\x03\x04", bare.getvalue()):
         path.write_bytes(content)
-        with pytest.raises(DataError, match="not a readable npz"):
+        with pytest.raises(DataError, match="no sound npz file"):
             load_statistics(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("mu.npy", "no array")
@@ -261,7 +261,7 @@ def test_a_statistics_file_is_measured_before_it_is_computed_with(
     with pytest.raises(DataError, match="statistics of 1000 dimensions, but the features here have 64"):
         load_statistics(path, 64)
     np.savez_compressed(path, mu=np.zeros(64), sigma=np.zeros((6000, 6000)))
-    with pytest.raises(DataError, match="expands to more than 256 MiB"):
+    with pytest.raises(DataError, match="would expand to"):
         load_statistics(path, 64)
-    with pytest.raises(DataError, match="folder or a device"):
+    with pytest.raises(DataError, match="a device or a pipe"):
         load_statistics(Path("/dev/zero"), 64)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,58 @@ def test_newer_format(path: Path) -> None:
 )
 def test_configurations_that_cannot_be_used(change: Callable[[dict[str, Any]], object], path: Path) -> None:
     rewrite(path, change)
+    refusal(path)
+
+
+BOMBS: list[dict[str, Any]] = [
+    {"nr_resnets": 10**6},
+    {"nr_resnets": 50},
+    {"nr_filters": 10**6},
+    {"nr_filters": 4096},
+    {"nr_filters": True},
+    {"nr_filters": 2**70},
+    {"nr_filters": 10**400},
+    {"nr_logistic_mix": 1000},
+    {"class_embedding_dim": 2**63},
+    {"early_fusion": "template", "image_height": 4096, "image_width": 4096},
+    {"image_height": 2**40},
+    {"classes": [1, 2, 3]},
+    {"classes": ["a"] * 100_000},
+    {"classes": ["a"] * 200_000},
+    {"classes": "abc"},
+    {"class_counts": ["1"]},
+    {"dropout": "0"},
+]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("change", BOMBS, ids=lambda change: str(change)[:50])
+def test_no_header_makes_room_for_a_network_that_its_file_does_not_hold(path: Path, change: dict[str, Any]) -> None:
+    """Room is made for weights once their names and shapes are those of the network, which costs no memory to know."""
+    rewrite(path, lambda document: document["model"].update(change))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refusal(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.int64, torch.uint8, torch.bool])
+def test_weights_that_are_no_numbers_of_a_network(path: Path, model: PixelCNN, kind: torch.dtype) -> None:
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_weights(path, state | {"out.b": state["out.b"].to(kind)}, config_of(model))
+    assert "type" in refusal(path)
+
+
+@pytest.mark.timeout(20)
+def test_pipes_and_devices(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
+        assert "not a file" in refusal(path)
+
+
+def test_two_names_for_one_weight(path: Path, model: PixelCNN) -> None:
+    state = dict(model.state_dict())
+    metadata = {"cpixelcnn_config": json.dumps(config_of(model).to_json())}
+    save_file(state | {"module.out.b": state["out.b"].clone()}, path, metadata=metadata)
     refusal(path)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpixelcnn.errors import CheckpointError
 from cpixelcnn.plots.curves import axis_top, draw_curves, save_curves
 from cpixelcnn.plots.figures import pixels
 from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
@@ -104,8 +103,8 @@ def test_the_picture_is_drawn_anew_from_the_figures_alone(tmp_path: Path) -> Non
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.png", "metrics.csv", "metrics.jsonl"]
 
 
-def test_damaged_figures(tmp_path: Path) -> None:
+def test_damaged_metrics(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1\n')
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         save_curves(tmp_path)
     assert not (tmp_path / "curves.png").exists()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ from cpixelcnn.errors import CheckpointError
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.runs import models
-from cpixelcnn.runs.layout import checkpoint_name, checkpoint_paths
-from cpixelcnn.runs.models import find_model, load, newest_run
+from cpixelcnn.runs.layout import FILES, checkpoint_name, checkpoint_paths, verify_checkpoint
+from cpixelcnn.runs.models import _newest_runs, find_model, load, newest_run
 from cpixelcnn.storage import file_digest, write_json
 
 MODEL = ModelConfig(nr_filters=4, nr_logistic_mix=2, image_height=8, image_width=8, classes=("a", "b"))
@@ -43,14 +46,15 @@ def state(seed: int) -> dict[str, torch.Tensor]:
     return dict(PixelCNN(MODEL).state_dict())
 
 
-def make_checkpoint(run: Path, step: int, *, finished: bool = True, ema: bool = True) -> Path:
+def make_checkpoint(run: Path, step: int, *, finished: bool = True) -> Path:
     path = run / "checkpoints" / checkpoint_name(step)
     path.mkdir(parents=True)
-    names = ["model.safetensors", *(["ema.safetensors"] if ema else [])]
-    for name in names:
+    for name in ("model.safetensors", "ema.safetensors"):
         save_weights(path / name, state(step), CONFIG)
+    for name in ("trainer.pt", "config.json"):  # of which no model is made
+        (path / name).touch()
     manifest: dict[str, Any] = {"manifest_version": 1, "step": step, "finished": finished}
-    write_json(path / "manifest.json", {**manifest, "files": {name: file_digest(path / name) for name in names}})
+    write_json(path / "manifest.json", {**manifest, "files": {name: file_digest(path / name) for name in FILES}})
     for link in ("last", "best"):
         (run / link).unlink(missing_ok=True)
         (run / link).symlink_to(f"checkpoints/{path.name}")
@@ -85,8 +89,6 @@ def test_a_run_means_its_best_checkpoint(run: Path) -> None:
 def test_a_checkpoint_directory_means_itself(run: Path) -> None:
     for name in ("checkpoints/step-00000001", "last", "best"):
         assert find_model(run / name).path == run / name / "ema.safetensors"
-    lone = make_checkpoint(run.parent / "other", 7, ema=False)
-    assert find_model(lone).path == lone / "model.safetensors"
 
 
 def test_a_weight_file_means_itself(run: Path, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_without_a_name_the_newest_finished_run(shipped: Path) -> None:
         os.utime(checkpoint / "manifest.json", (time, time))
     assert find_model().path.resolve() == Path("runs/new/checkpoints/step-00000005/ema.safetensors").resolve()
     assert "newest finished run" in find_model().description
-    assert newest_run(finished=True) == Path("runs/new")
+    assert _newest_runs(Path("runs"), finished=True)[0] == Path("runs/new")
     assert newest_run() == Path("runs/newest")
 
 
@@ -159,7 +161,84 @@ def test_a_damaged_run_among_others_is_not_the_end(run: Path) -> None:
     make_checkpoint(Path("runs/a"), 1)
     make_checkpoint(Path("runs/b"), 1)
     Path("runs/b/last/manifest.json").write_text("{")
-    assert newest_run(finished=True) == Path("runs/a")
+    assert _newest_runs(Path("runs"), finished=True)[0] == Path("runs/a")
+
+
+def test_a_run_that_is_damaged_through_and_through_breaks_no_default(shipped: Path) -> None:
+    """Neither one with damaged weights nor one whose manifest is a bomb; the next run is taken."""
+    for number, name in enumerate(("older", "newer", "newest")):
+        manifest = make_checkpoint(Path("runs") / name, 1) / "manifest.json"
+        os.utime(manifest, (number, number))
+    damage(Path("runs/newer/last"))
+    Path("runs/newest/last/manifest.json").write_text("[" * 100_000)
+    found = find_model()
+    assert found.path.resolve() == Path("runs/older/last/ema.safetensors").resolve()
+    assert len(found.warnings) == 1 and "runs/newer holds no usable checkpoint" in found.warnings[0]
+    damage(Path("runs/older/last"))
+    found = find_model()
+    assert found.path == shipped
+    assert len(found.warnings) == 2
+
+
+SHA = "0" * 64
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda files: files.clear(),
+        lambda files: files.pop("trainer.pt"),
+        lambda files: files.update({"/dev/zero": SHA}),
+        lambda files: files.update({"../../../config.json": SHA}),
+        lambda files: files.update({"model.safetensors": files["model.safetensors"][:8]}),
+        lambda files: files.update({"model.safetensors": files["model.safetensors"].upper()}),
+        lambda files: files.update({"model.safetensors": None}),
+        lambda files: files.update({"model.safetensors": [files["model.safetensors"]]}),
+    ],
+    ids=["none", "one less", "a device", "another", "short", "upper case", "null", "a list"],
+)
+def test_a_manifest_names_exactly_the_files_of_a_checkpoint(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = run / "checkpoints" / checkpoint_name(2) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest["files"])
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="it is damaged"):
+        verify_checkpoint(path.parent)
+    found = find_model(run)
+    assert found.path.parent.name == checkpoint_name(3)
+    assert len(found.warnings) == 1
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["manifest.json", "ema.safetensors"])
+def test_a_pipe_or_a_device_in_a_checkpoint_is_passed_over(run: Path, name: str) -> None:
+    for step, make in ((2, os.mkfifo), (3, lambda path: path.symlink_to("/dev/zero"))):
+        path = run / "checkpoints" / checkpoint_name(step) / name
+        path.unlink()
+        make(path)
+    found = find_model(run)
+    assert found.path.parent.name == checkpoint_name(1)
+    assert len(found.warnings) == 2
+
+
+def with_header(path: Path, text: bytes) -> None:
+    """Replace the header of a safetensors file."""
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def test_a_header_that_was_forged_with_its_digest_is_passed_over(run: Path) -> None:
+    checkpoint = run / "checkpoints" / checkpoint_name(2)
+    with_header(checkpoint / "ema.safetensors", b"[" * 100_000)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"]["ema.safetensors"] = file_digest(checkpoint / "ema.safetensors")
+    write_json(checkpoint / "manifest.json", manifest)
+    verify_checkpoint(checkpoint)
+    found = find_model(run)
+    assert found.path.parent.name == checkpoint_name(3)
+    assert "levels deep" in found.warnings[0]
 
 
 def test_dangling_links_are_passed_over(run: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from cpixelcnn.errors import CheckpointError
 from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog, read_records
 from cpixelcnn.training import run_writer
 
@@ -63,11 +64,44 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, 0)
     log.append(record(1, accuracy=0.5))
     log.append(record(2))
-    assert read_records(tmp_path / "metrics.jsonl") == [record(1, accuracy=0.5), record(2)]
-    assert read_records(tmp_path / "absent") == []
-    (tmp_path / "metrics.jsonl").write_text('{"no": "record"}\n')
-    with pytest.raises(CheckpointError, match="damaged"):
-        read_records(tmp_path / "metrics.jsonl")
+    assert read_records(tmp_path / "metrics.jsonl") == ([record(1, accuracy=0.5), record(2)], 0)
+    assert read_records(tmp_path / "absent") == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"no": "record"}',
+        b'{"epoch": "2", "step": 2',
+        b"[" * 100_000,
+        b"null",
+        b"\xff\xfe",
+        json.dumps({**asdict(record(2)), "accuracy": "high"}).encode(),
+        json.dumps({**asdict(record(2)), "seconds": None}).encode(),
+        json.dumps({**asdict(record(2)), "train_bpd": math.nan}).encode(),
+        json.dumps({**asdict(record(2)), "step": True}).encode(),
+        json.dumps({**asdict(record(2)), "epoch": 10**400}).encode(),
+    ],
+    ids=["other", "cut", "deep", "null", "no text", "string", "missing", "not a number", "boolean", "huge"],
+)
+def test_a_damaged_line_is_left_out_and_its_file_kept(tmp_path: Path, damage: bytes) -> None:
+    MetricsLog(tmp_path, 0).append(record(1))
+    path = tmp_path / "metrics.jsonl"
+    content = path.read_bytes() + damage + b"\n"
+    path.write_bytes(content)
+    assert read_records(path) == ([record(1)], 1)
+    resumed = MetricsLog(tmp_path, 2)
+    assert path.read_bytes() == content, "it is not written to before there is something to write"
+    resumed.append(record(3))
+    assert read_records(path) == ([record(1), record(3)], 0)
+    assert (tmp_path / "metrics.damaged.jsonl").read_bytes() == content
+
+
+@pytest.mark.timeout(20)
+def test_metrics_that_cannot_be_read_at_all_lock_no_run(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    MetricsLog(tmp_path, 1).append(record(1))
+    assert read_records(tmp_path / "metrics.jsonl") == ([record(1)], 0)
 
 
 def test_curves_are_drawn_after_each_validation(
@@ -76,7 +110,7 @@ def test_curves_are_drawn_after_each_validation(
     drawn: list[list[int]] = []
 
     def spy(run: Path, **_: Any) -> None:
-        drawn.append([row.epoch for row in read_records(run / "metrics.jsonl")])
+        drawn.append([row.epoch for row in read_records(run / "metrics.jsonl")[0]])
 
     monkeypatch.setattr(run_writer, "save_curves", spy)
     fit(tmp_path / "run", epochs=3, eval_interval=2)

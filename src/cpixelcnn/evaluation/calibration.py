@@ -9,10 +9,9 @@ et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599, secti
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,14 @@ from cpixelcnn.evaluation.bits_per_dim import bits, marginal_log_probs
 from cpixelcnn.evaluation.classify import posterior
 from cpixelcnn.evaluation.priors import Prior
 from cpixelcnn.evaluation.scores import expected_calibration_error, posterior_nll
+from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
 from cpixelcnn.storage import file_digest, write_json
+from cpixelcnn.typed_json import FieldError, fields_from_json
 
 CALIBRATION = "calibration.json"
 FEWEST_IMAGES = 20
 NR_FOLDS = 5
 _VERSION = 1
-_LARGEST_FILE = 2**20
 _LOWEST, _HIGHEST = 1e-3, 1e6  # temperatures
 
 
@@ -170,7 +170,7 @@ def save_calibration(weights: Path, calibration: Calibration) -> Path:
         OSError: the file cannot be written.
     """
     path = weights.parent / CALIBRATION
-    stored = _read(path) if path.exists() else {}
+    stored = _read(path) if os.path.lexists(path) else {}
     write_json(path, {"version": _VERSION, "calibrations": {**stored, file_digest(weights): asdict(calibration)}})
     return path
 
@@ -182,7 +182,7 @@ def find_calibration(weights: Path) -> Calibration | None:
         CheckpointError: the file of calibrations is damaged or of a newer version.
     """
     path = weights.parent / CALIBRATION
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     stored = _read(path).get(file_digest(weights))
     return None if stored is None else _from_json(path, stored)
@@ -190,13 +190,11 @@ def find_calibration(weights: Path) -> Calibration | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError("it is too large")
-        document = json.loads(path.read_text(encoding="utf-8"))
-        version, stored = document["version"], document["calibrations"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise CheckpointError(f"{path} cannot be read; remove it, and fit a calibration again") from None
-    if version != _VERSION or not isinstance(stored, dict):
+        document = read_json_object(path)
+    except UnreadableFileError as error:
+        raise CheckpointError(f"{error}; remove it, and fit a calibration again") from None
+    stored = document.get("calibrations")
+    if document.get("version") != _VERSION or not isinstance(stored, dict):
         raise CheckpointError(
             f"{path} is of another version than this program's; remove it, and fit a calibration again"
         )
@@ -204,14 +202,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _from_json(path: Path, stored: Any) -> Calibration:
-    kinds = {field.name: field.type for field in fields(Calibration)}
-    if not isinstance(stored, Mapping) or set(stored) != set(kinds):
-        raise CheckpointError(f"{path} lacks what a calibration has; remove it, and fit a calibration again")
-    for name, value in stored.items():
-        right = isinstance(value, str) if kinds[name] == "str" else isinstance(value, int | float)
-        if not right or isinstance(value, bool) or (kinds[name] != "str" and not math.isfinite(value)):
-            raise CheckpointError(f"{path}: {name} cannot be {value!r}; remove the file, and fit a calibration again")
-    calibration = Calibration(**stored)
+    try:
+        calibration = Calibration(**fields_from_json(Calibration, stored))
+    except FieldError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); remove it, and fit a calibration again") from None
     if not _LOWEST / 2 <= calibration.temperature <= 2 * _HIGHEST:
         raise CheckpointError(f"{path}: the temperature cannot be {calibration.temperature}; fit a calibration again")
     return calibration

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpixelcnn.errors import DataError, first_line
+from cpixelcnn.errors import DataError
+from cpixelcnn.foreign_files import MissingFileError, UnreadableFileError, read_arrays
 from cpixelcnn.storage import atomic_path
 
 Matrix = NDArray[np.float64]
 
 _INDEFINITE = 1e-3  # a negative eigenvalue beyond this share of the largest entry is no rounding error
 
-_LARGEST = 1 << 28  # bytes of a statistics file once expanded; 2,048 dimensions in float64 take 34 million
+_LARGEST = 1 << 28  # bytes of a statistics file, also once expanded; 2,048 dimensions in float64 take 34 million
+_MOST_DIMENSIONS = 4096  # of a statistics file
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +145,8 @@ def load_statistics(path: Path, dims: int | None = None) -> GaussianStatistics:
     covariance = _numbers(path, arrays, "sigma")
     if mean.ndim != 1 or len(mean) == 0 or covariance.shape != (len(mean), len(mean)):
         raise _unusable(path, f"mu has shape {mean.shape} and sigma {covariance.shape}, not (D,) and (D, D)")
+    if len(mean) > _MOST_DIMENSIONS:  # whose eigenvalues take a minute
+        raise _unusable(path, f"it has {len(mean)} dimensions, more than {_MOST_DIMENSIONS}")
     n = _count(path, arrays)
     try:
         return GaussianStatistics.from_moments(mean, covariance, n)
@@ -151,19 +155,12 @@ def load_statistics(path: Path, dims: int | None = None) -> GaussianStatistics:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    if path.exists() and not path.is_file():
-        raise _unusable(path, "it is not a readable npz file (a folder or a device)")
     try:
-        # numpy leaves a file that it opened itself open when it is damaged
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if sum(member.file_size for member in archive.zip.infolist()) > _LARGEST:
-                raise ValueError(f"it expands to more than {_LARGEST >> 20} MiB")
-            return {key: np.asarray(archive[key]) for key in ("mu", "sigma", "n") if key in archive.files}
-    except FileNotFoundError:
+        return read_arrays(path, ("mu", "sigma", "n"), most_bytes=_LARGEST)
+    except MissingFileError:
         raise DataError(f"{path} does not exist; check the path of the reference statistics") from None
-    except Exception as error:  # numpy, zipfile and zlib raise whatever they like on a damaged or hostile file
-        reason = first_line(error, 120)
-        raise _unusable(path, f"it is not a readable npz file ({reason})") from None
+    except UnreadableFileError as error:
+        raise _unusable(path, error.reason) from None
 
 
 def _numbers(path: Path, arrays: dict[str, NDArray[Any]], key: str) -> Matrix:

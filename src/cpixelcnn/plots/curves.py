@@ -33,12 +33,11 @@ def save_curves(run: Path, *, title: str = "", nr_classes: int = 0) -> Path:
         nr_classes: of the model, for the accuracy of guessing; 0 if there are none.
 
     Raises:
-        CheckpointError: the metrics are damaged.
         ValueError: there are no metrics yet.
         OSError: the picture cannot be written.
     """
     path = run / CURVES
-    save_figure(path, draw_curves(read_records(run / METRICS), title=title, nr_classes=nr_classes))
+    save_figure(path, draw_curves(read_records(run / METRICS)[0], title=title, nr_classes=nr_classes))
     return path
 
 

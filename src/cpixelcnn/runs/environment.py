@@ -5,7 +5,6 @@ It holds no host or user name, and nothing of the environment variables.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -21,6 +20,7 @@ import torch.distributed
 
 from cpixelcnn import __version__
 from cpixelcnn.device import CompilationChoice, PrecisionChoice
+from cpixelcnn.foreign_files import LOG_BYTES, UnreadableFileError, read_json
 from cpixelcnn.storage import write_json
 
 ENVIRONMENT = "environment.json"
@@ -105,8 +105,8 @@ def record_environment(run: Path, environment: Environment) -> None:
         OSError: it cannot be written.
     """
     try:
-        calls = json.loads((run / ENVIRONMENT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        calls = read_json(run / ENVIRONMENT, LOG_BYTES)
+    except UnreadableFileError:
         calls = []
     earlier = calls if isinstance(calls, list) else []
     write_json(run / ENVIRONMENT, [*earlier, asdict(environment)])

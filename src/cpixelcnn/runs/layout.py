@@ -3,26 +3,28 @@
     runs/NAME/  config.json  metrics.csv  metrics.jsonl  samples/  best  last
                 checkpoints/step-00012000/{model.safetensors, ema.safetensors, trainer.pt, config.json, manifest.json}
 
-A checkpoint is a directory that was renamed into place after everything in it was written; its manifest lists the
-SHA-256 of every file. `best` and `last` are links to checkpoints.
+A checkpoint is a directory that was renamed into place after everything in it was written; its manifest names its
+files, no other ones, with their SHA-256. `best` and `last` are links to checkpoints.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from cpixelcnn.errors import CheckpointError
+from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
 from cpixelcnn.storage import file_digest
 
 RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 WEIGHTS, EMA_WEIGHTS, TRAINER = "model.safetensors", "ema.safetensors", "trainer.pt"
+FILES = (WEIGHTS, EMA_WEIGHTS, TRAINER, "config.json")  # of a checkpoint, beside the manifest
 MANIFEST_VERSION = 1
 _STEP = re.compile(r"(\.outgoing-)?step-(\d+)")  # outgoing: about to be replaced when a save was killed
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def checkpoint_name(step: int) -> str:
@@ -44,40 +46,41 @@ def checkpoint_paths(run: Path) -> list[Path]:
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint.
+    """The manifest of a checkpoint, which names exactly the files of a checkpoint with their SHA-256.
 
     Raises:
-        CheckpointError: missing, unreadable, or of a newer format.
+        CheckpointError: missing, unreadable, incomplete, or of a newer format.
     """
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-        version = manifest["manifest_version"]
-        manifest["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{checkpoint} has no readable {MANIFEST} ({type(error).__name__}); it is damaged"
-        ) from None
-    if not isinstance(version, int) or version > MANIFEST_VERSION:
+        manifest = read_json_object(checkpoint / MANIFEST)
+    except UnreadableFileError as error:
+        raise CheckpointError(f"{checkpoint} has no readable {MANIFEST} ({error.reason}); it is damaged") from None
+    version, files = manifest.get("manifest_version"), manifest.get("files")
+    if type(version) is int and version > MANIFEST_VERSION:
         raise CheckpointError(
             f"{checkpoint} has format {version}, newer than this version's {MANIFEST_VERSION}; upgrade"
         )
-    return dict(manifest)
+    if version != MANIFEST_VERSION or not isinstance(files, dict) or set(files) != set(FILES):
+        raise CheckpointError(f"{checkpoint / MANIFEST} does not name the files of a checkpoint; it is damaged")
+    if not all(isinstance(digest, str) and _SHA256.fullmatch(digest) for digest in files.values()):
+        raise CheckpointError(f"{checkpoint / MANIFEST} has a checksum that is none; it is damaged")
+    return manifest
 
 
-def verify_checkpoint(checkpoint: Path, only: tuple[str, ...] | None = None) -> dict[str, Any]:
+def verify_checkpoint(checkpoint: Path, only: tuple[str, ...] = FILES) -> dict[str, Any]:
     """Compare the files of a checkpoint (all, or `only` these) with their digests; returns the manifest.
 
     Raises:
         CheckpointError: names the file that is missing or differs.
     """
     manifest = read_manifest(checkpoint)
-    for name, digest in manifest["files"].items():
-        if only is not None and name not in only:
+    for name in FILES:
+        if name not in only:
             continue
         try:
             actual = file_digest(checkpoint / name)
-        except OSError:
-            raise CheckpointError(f"{checkpoint / name} is missing or unreadable; the checkpoint is damaged") from None
-        if actual != digest:
+        except OSError as error:
+            raise CheckpointError(f"{error}; the checkpoint is damaged") from None
+        if actual != manifest["files"][name]:
             raise CheckpointError(f"{checkpoint / name} differs from its checksum; the checkpoint is damaged")
     return manifest

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from cpixelcnn.errors import CheckpointError
+from cpixelcnn.foreign_files import LOG_BYTES, MissingFileError, UnreadableFileError, parse_json, read_bytes
 from cpixelcnn.storage import write_text
+from cpixelcnn.typed_json import FieldError, fields_from_json
 
 METRICS = "metrics.jsonl"
+DAMAGED = "metrics.damaged.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,32 +44,48 @@ class EpochRecord:
     nll_posterior: float | None = None
 
 
-def read_records(path: Path) -> list[EpochRecord]:
-    """The records of a `metrics.jsonl`; none where there is no such file.
+def read_records(path: Path) -> tuple[list[EpochRecord], int]:
+    """The records of a `metrics.jsonl`, and how many of its lines are damaged; none where there is no such file.
 
-    Raises:
-        CheckpointError: the file is damaged.
+    A file that cannot be read at all counts as one damaged line.
     """
-    if not path.is_file():
-        return []
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [EpochRecord(**row) for row in rows]
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); repair or move it away") from None
+        lines = read_bytes(path, LOG_BYTES).split(b"\n")
+    except MissingFileError:
+        return [], 0
+    except UnreadableFileError:
+        return [], 1
+    records, damaged = [], 0
+    for line in lines:
+        if line.strip():
+            try:
+                records.append(EpochRecord(**fields_from_json(EpochRecord, parse_json(line, path))))
+            except (UnreadableFileError, FieldError):
+                damaged += 1
+    return records, damaged
 
 
 class MetricsLog:
-    """`metrics.jsonl` and `metrics.csv` of a run; both are rewritten as a whole, since they are small."""
+    """`metrics.jsonl` and `metrics.csv` of a run; both are rewritten as a whole, since they are small.
+
+    Attributes:
+        run: the run directory.
+        records: of the epochs so far.
+        damaged: how many lines could not be read. Their file is kept as `DAMAGED` when it is written again.
+    """
 
     def __init__(self, run: Path, upto_epoch: int) -> None:
         """Read the records of a run that is resumed after `upto_epoch` epochs; later ones are dropped."""
         self.run = run
-        self.records = [record for record in read_records(run / METRICS) if record.epoch <= upto_epoch]
+        records, self.damaged = read_records(run / METRICS)
+        self.records = [record for record in records if record.epoch <= upto_epoch]
 
     def append(self, record: EpochRecord) -> None:
         """Add one epoch and write both files."""
         self.records.append(record)
+        if self.damaged:
+            os.replace(self.run / METRICS, self.run / DAMAGED)
+            self.damaged = 0
         rows = [asdict(record) for record in self.records]
         write_text(self.run / METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         table = io.StringIO()

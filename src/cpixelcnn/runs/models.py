@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,10 +13,11 @@ import torch
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, did_you_mean
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.model.weights import build_model, load_weights
+from cpixelcnn.model.weights import build_model, load_weights, read_config
 from cpixelcnn.runs.layout import (
     CHECKPOINTS,
     EMA_WEIGHTS,
+    FILES,
     MANIFEST,
     RUNS,
     WEIGHTS,
@@ -89,18 +90,10 @@ def find_model(
     """
     shipped = shipped_models()
     if reference is None:
-        run = newest_run(runs, finished=True)
-        if run is not None:
-            return _in_run(run, ema, "newest finished run")
-        if not shipped:
-            raise CheckpointError(
-                "there is no finished run under runs/ and no shipped model; train one, or pass --model"
-            )
-        name = default if default in shipped else next(iter(shipped))
-        return ModelFile(shipped[name], f"shipped model {name!r} (no finished run under {runs}/)")
+        return _by_default(ema, runs, default)
     path = Path(reference)
     if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
-        if (path.parent / MANIFEST).is_file():
+        if path.name in FILES and os.path.lexists(path.parent / MANIFEST):
             verify_checkpoint(path.parent, only=(path.name,))
         return ModelFile(path, f"weight file {path}")
     if os.path.isdir(path / CHECKPOINTS):
@@ -117,19 +110,43 @@ def find_model(
     raise CheckpointError(f"there is no model {str(reference)!r}; {did_you_mean(str(reference), known, 'there are')}")
 
 
-def newest_run(runs: Path = RUNS, *, finished: bool = False) -> Path | None:
-    """The run under `runs` whose last checkpoint is the newest (of the finished ones only, if asked), or None."""
-    newest: tuple[float, Path] | None = None
+def newest_run(runs: Path = RUNS) -> Path | None:
+    """The run under `runs` whose last checkpoint is the newest, or None."""
+    return next(iter(_newest_runs(runs, finished=False)), None)
+
+
+def _newest_runs(runs: Path, *, finished: bool) -> list[Path]:
+    """The runs under `runs` (the finished ones only, if asked), that with the newest last checkpoint first."""
+    found = []
     for manifest in runs.glob(f"*/last/{MANIFEST}"):
         run = manifest.parent.parent
         try:
             if finished and not read_manifest(run / "last").get("finished"):
                 continue
-            key = (manifest.stat().st_mtime, run)
+            found.append((manifest.stat().st_mtime, run))
         except (CheckpointError, OSError):
             continue
-        newest = max(newest, key) if newest else key
-    return newest[1] if newest else None
+    return [run for _, run in sorted(found, reverse=True)]
+
+
+def _by_default(ema: bool, runs: Path, name: str) -> ModelFile:
+    """The newest finished run that has a usable checkpoint, else a shipped model, if possible that of this name."""
+    warnings: list[str] = []
+    for run in _newest_runs(runs, finished=True):
+        try:
+            found = _in_run(run, ema, "newest finished run")
+        except CheckpointError as error:
+            warnings.append(f"{error}; another model is taken")
+            continue
+        return replace(found, warnings=(*warnings, *found.warnings))
+    shipped = shipped_models()
+    if not shipped:
+        detail = "".join(f" ({warning})" for warning in warnings)
+        raise CheckpointError(
+            f"there is no finished run under runs/ and no shipped model{detail}; train one, or pass --model"
+        )
+    name = name if name in shipped else next(iter(shipped))
+    return ModelFile(shipped[name], f"shipped model {name!r} (no finished run under {runs}/)", tuple(warnings))
 
 
 def _in_run(run: Path, ema: bool, kind: str) -> ModelFile:
@@ -149,7 +166,8 @@ def _in_run(run: Path, ema: bool, kind: str) -> ModelFile:
 
 
 def _in_checkpoint(checkpoint: Path, ema: bool) -> Path:
-    files = read_manifest(checkpoint)["files"]
-    name = EMA_WEIGHTS if ema and EMA_WEIGHTS in files else WEIGHTS
+    """The weight file of a checkpoint; its digest and its header are compared with what they should be."""
+    name = EMA_WEIGHTS if ema else WEIGHTS
     verify_checkpoint(checkpoint, only=(name,))
+    read_config(checkpoint / name)
     return checkpoint / name

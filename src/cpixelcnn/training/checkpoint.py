@@ -80,8 +80,7 @@ def save_checkpoint(run: Path, config: RunConfig, state: TrainState, *, finished
 
 
 def _write_manifest(directory: Path, progress: TrainProgress, finished: bool) -> None:
-    names = (runs.WEIGHTS, runs.EMA_WEIGHTS, runs.TRAINER, "config.json")
-    for name in names:
+    for name in runs.FILES:
         flush_to_disk(directory / name)
     manifest = {
         "manifest_version": runs.MANIFEST_VERSION,
@@ -91,7 +90,7 @@ def _write_manifest(directory: Path, progress: TrainProgress, finished: bool) ->
         "finished": finished,
         "stale_validations": progress.stale_validations,
         "saved_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "files": {name: file_digest(directory / name) for name in names},
+        "files": {name: file_digest(directory / name) for name in runs.FILES},
     }
     write_json(directory / runs.MANIFEST, manifest)
 

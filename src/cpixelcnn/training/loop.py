@@ -26,7 +26,7 @@ from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import Interrupted
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs.environment import describe_environment
-from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
+from cpixelcnn.runs.metrics_log import DAMAGED, METRICS, EpochRecord, MetricsLog
 from cpixelcnn.training.batches import BatchSource, epoch_permutation
 from cpixelcnn.training.callbacks import Callback, StepPosition, TrainingStart
 from cpixelcnn.training.checkpoint import restore
@@ -148,6 +148,11 @@ class Training:
         progress, callback, writer = self.progress, self.callback, self.writer
         on_main = self.call.processes.broadcast
         callback.on_start(self._start())
+        if self.log.damaged:
+            lines = "line" if self.log.damaged == 1 else "lines"
+            callback.on_warning(
+                f"{self.log.damaged} {lines} of {METRICS} cannot be read; the file will be kept as {DAMAGED}"
+            )
         if self.compilation.wanted:
             self.take_step.compile(callback.on_warning)
         grid = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import dataset_info, expanded
 from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean, first_line
+from cpixelcnn.foreign_files import UnreadableFileError, read_json, read_text
 from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths
 from cpixelcnn.runs.models import newest_run
 from cpixelcnn.training.checkpoint import FoundCheckpoint, find_checkpoint
@@ -110,10 +110,9 @@ def read_request(path: Path) -> Request:
         ConfigError: the file cannot be read, or a field is unknown or cannot have its value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        document = tomllib.loads(read_text(path)) if path.suffix == ".toml" else read_json(path)
+    except (UnreadableFileError, ValueError, RecursionError) as error:
+        reason = error.reason if isinstance(error, UnreadableFileError) else first_line(error)
         raise ConfigError(f"{path} cannot be read as settings ({reason}); pass a JSON or TOML file") from None
     parts = {}
     for name, kind in (("model", ModelConfig), ("data", DataConfig), ("train", TrainConfig)):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
 from cpixelcnn.storage import write_json
 
 if TYPE_CHECKING:
@@ -36,10 +36,9 @@ def write_results(result: TrainResult, test: Evaluation | None = None) -> None:
 def read_results(run: Path) -> dict[str, Any]:
     """What `write_results` wrote; empty where there is no such file, or it is damaged."""
     try:
-        document = json.loads((run / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json_object(run / RESULTS)
+    except UnreadableFileError:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:

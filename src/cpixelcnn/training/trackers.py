@@ -13,6 +13,7 @@ import os
 import secrets
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cpixelcnn.errors import ConfigError, Interrupted
+from cpixelcnn.foreign_files import UnreadableFileError, read_text
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.storage import write_text
 from cpixelcnn.training.callbacks import Callback, StepRecord, TrainingStart
@@ -191,10 +193,13 @@ class WandbTracker(Tracker):
     def _identifier(self, start: TrainingStart) -> str:
         """The same for all calls of one training; a fresh training gets a new one."""
         path = start.run / "wandb" / "id"
-        if not (start.steps_done and path.is_file()):
-            path.parent.mkdir(exist_ok=True)
-            write_text(path, secrets.token_hex(4) + "\n")
-        return path.read_text(encoding="utf-8").strip()
+        with suppress(UnreadableFileError):
+            if start.steps_done and (stored := read_text(path).strip()).isalnum():
+                return stored
+        identifier = secrets.token_hex(4)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, f"{identifier}\n")
+        return identifier
 
     def log_scalars(self, figures: dict[str, float]) -> None:
         self.tracked.log(figures, step=self.at_step)

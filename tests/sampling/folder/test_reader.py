@@ -163,7 +163,7 @@ def test_damaged_manifests(tmp_path: Path, damage: Change) -> None:
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     damage(manifest)
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=r"manifest.json is not a manifest of samples \(\w+\)"):
+    with pytest.raises(DataError, match=r"manifest.json is not a manifest of samples \(.+\)"):
         read_samples(tmp_path)
 
 
@@ -198,5 +198,5 @@ def test_an_archive_that_would_fill_the_memory(tmp_path: Path) -> None:
     """17 MB of zeros, deflated, stand for 4 GB; here less, but as many times its size."""
     np.savez_compressed(tmp_path / "bomb.npz", arr_0=np.zeros((100_000, 32, 32, 1), np.uint8))
     assert (tmp_path / "bomb.npz").stat().st_size < 200_000
-    with pytest.raises(DataError, match=r"bomb.npz is not a sound file of images \(its \d+ bytes would expand to"):
+    with pytest.raises(DataError, match=r"bomb.npz is not a sound file of images \(.*its \d+ bytes would expand to"):
         read_samples(tmp_path / "bomb.npz")

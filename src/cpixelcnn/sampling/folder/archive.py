@@ -5,7 +5,6 @@ Pickled objects are never loaded, and an array is read only when its header anno
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpixelcnn.errors import DataError, first_line
+from cpixelcnn import foreign_files
+from cpixelcnn.errors import DataError
+from cpixelcnn.foreign_files import MissingFileError, UnreadableFileError
 from cpixelcnn.storage import atomic_path
 
 ARRAYS = "samples.npz"
 SUFFIX = ".npz"
+MOST_BYTES = 1 << 34  # of an archive: 80,000 images of 256x256 pixels
 LARGEST_EXPANSION = 50  # photographs shrink to a half, drawings to a tenth
 
 Pixels = NDArray[np.uint8]  # (N, H, W, C)
@@ -41,8 +43,13 @@ def read_arrays(path: Path, remedy: str = _AGAIN) -> tuple[Tensor, Tensor | None
     Raises:
         DataError: the file cannot be read, or holds no such images or labels; it ends with the remedy.
     """
-    arrays = _read(path, remedy, "arr_0", "labels")
-    pixels, labels = arrays["arr_0"], arrays.get("labels")
+    try:
+        arrays = foreign_files.read_arrays(path, ("arr_0", "labels"), most_bytes=MOST_BYTES, factor=LARGEST_EXPANSION)
+    except MissingFileError:
+        raise DataError(f"{path} does not exist; run the same cpixelcnn sample command again") from None
+    except UnreadableFileError as error:
+        raise _damaged(path, error.reason, remedy) from None
+    pixels, labels = arrays.get("arr_0"), arrays.get("labels")
     if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
         raise _damaged(path, f"arr_0 is {_described(pixels)}, not uint8 (N, H, W, 1 or 3)", remedy)
     images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
@@ -57,32 +64,6 @@ def to_pixels(images: Tensor) -> Pixels:
     """Images uint8 (N, C, H, W) as uint8 (N, H, W, C)."""
     pixels: Pixels = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
     return pixels
-
-
-def _read(path: Path, remedy: str, *names: str) -> dict[str, NDArray[Any] | None]:
-    """These arrays of an archive, None for those that it lacks; only they are read."""
-    try:
-        if not path.is_file() and path.exists():
-            raise ValueError("no regular file")
-        # numpy leaves a file that it opened itself open when it is damaged
-        with path.open("rb") as file:
-            _check_expansion(file, path.stat().st_size)
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: np.asarray(archive[name]) if name in archive.files else None for name in names}
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; run the same cpixelcnn sample command again") from None
-    except Exception as error:  # numpy, zipfile and zlib raise whatever they like on a damaged or hostile file
-        reason = first_line(error, 120)
-        raise _damaged(path, reason, remedy) from None
-
-
-def _check_expansion(file: Any, nr_bytes: int) -> None:
-    """Refuse an archive whose arrays are far larger than the file: what is read can fill the memory no other way."""
-    with zipfile.ZipFile(file) as archive:
-        expanded = sum(member.file_size for member in archive.infolist())
-    if expanded > LARGEST_EXPANSION * (nr_bytes + (1 << 20)):
-        raise ValueError(f"its {nr_bytes} bytes would expand to {expanded}")
-    file.seek(0)
 
 
 def _described(array: NDArray[Any] | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from cpixelcnn.config import DataConfig
 from cpixelcnn.datasets.image_files import GRID, MANIFEST, STRIP, is_image_name
 from cpixelcnn.datasets.image_set import UNLABELLED
 from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
 from cpixelcnn.sampling.folder.archive import ARRAYS
 from cpixelcnn.sampling.plan import SamplePlan
 
@@ -181,12 +183,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         DataError: the manifest is of another version, damaged, or none of samples.
     """
     path = folder / MANIFEST
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     try:
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:
-            raise ValueError("no regular file, or too large")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json_object(path, MOST_BYTES)
         version = document["manifest_version"]
         if version > MANIFEST_VERSION:
             raise DataError(
@@ -195,9 +195,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         if version != MANIFEST_VERSION:
             raise ValueError("another version")
         return Manifest.from_json(document)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (UnreadableFileError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = error.reason if isinstance(error, UnreadableFileError) else type(error).__name__
         raise DataError(
-            f"{path} is not a manifest of samples ({type(error).__name__}); remove it, or choose another folder"
+            f"{path} is not a manifest of samples ({reason}); remove it, or choose another folder"
         ) from None
 
 
