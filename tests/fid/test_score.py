@@ -1,56 +1,32 @@
-"""The whole way from images to a distance: what is told beside it, and the cache of reference statistics."""
+"""The whole way from images to a distance, and what is told beside it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import DataError
+from cpixelcnn.fid.extractor import Extractor
 from cpixelcnn.fid.features import FeatureNetwork, choose_features, extract_features
 from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance, save_statistics
-from cpixelcnn.fid.score import default_cache_dir, frechet_score
+from cpixelcnn.fid.kernel import kernel_distance
+from cpixelcnn.fid.neighbours import neighbour_scores
+from cpixelcnn.fid.reference import prepare_reference
+from cpixelcnn.fid.score import FrechetScore, frechet_score, score_model
+from cpixelcnn.model.network import PixelCNN
 
+MakeSet = Callable[..., ImageSet]
 DIMS = 6
 
 
-class Toy(nn.Module):
-    """Six features of an image of any size; counts the images that it has seen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.filters = nn.Parameter(torch.randn(DIMS, 3, 3, 3, generator=torch.Generator().manual_seed(0)))
-        self.seen = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.seen += len(images)
-        return nn.functional.conv2d(images, self.filters).square().mean(dim=(2, 3))
-
-
-@pytest.fixture
-def toy() -> FeatureNetwork:
-    return FeatureNetwork("toy", DIMS, "as they are", "random weights", "digest", is_inception=True, module=Toy())
-
-
-def seen(network: FeatureNetwork) -> int:
-    assert isinstance(network.module, Toy)
-    return network.module.seen
-
-
-def image_set(count: int, seed: int, split: str = "test", size: int = 8, channels: int = 3) -> ImageSet:
-    generator = torch.Generator().manual_seed(seed)
-    contrast = torch.rand(count, channels, 1, 1, generator=generator)
-    noise = torch.rand(count, channels, size, size, generator=generator)
-    labels = torch.arange(count) * 2 // max(count, 1)  # sorted: the second class begins half way
-    return ImageSet((255 * contrast * noise).byte(), labels, ("a", "b"), "toys", split)
-
-
-def test_score(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_score(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     samples, reference, train = image_set(20, 1, "samples"), image_set(30, 2), image_set(60, 3, "train")
     score = frechet_score(samples, reference, toy, floor_images=train, cache_dir=tmp_path)
 
@@ -76,7 +52,9 @@ def test_score(toy: FeatureNetwork, tmp_path: Path) -> None:
     json.dumps(asdict(score), allow_nan=False)
 
 
-def test_a_set_against_itself_is_zero_whatever_the_order(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_a_set_against_itself_is_zero_whatever_the_order(
+    toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet
+) -> None:
     images = image_set(25, 4)
     shuffled = images.select(torch.randperm(25))
     other = frechet_score(image_set(25, 5), images, toy, cache_dir=tmp_path).value
@@ -84,20 +62,22 @@ def test_a_set_against_itself_is_zero_whatever_the_order(toy: FeatureNetwork, tm
         assert frechet_score(shuffled, images, toy, cache_dir=tmp_path, batch_size=batch_size).value < 1e-6 * other
 
 
-def test_constant_images_are_finite(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_constant_images_are_finite(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     black = replace(image_set(5, 0), images=torch.zeros(5, 3, 8, 8, dtype=torch.uint8))
     assert frechet_score(black, black, toy, cache_dir=tmp_path).value == 0.0
     assert 0 < frechet_score(black, image_set(9, 0), toy, cache_dir=tmp_path).value < float("inf")
 
 
 @pytest.mark.parametrize(("nr_samples", "nr_reference"), [(1, 9), (0, 9), (9, 1), (9, 0)])
-def test_too_few_images_are_refused(toy: FeatureNetwork, tmp_path: Path, nr_samples: int, nr_reference: int) -> None:
+def test_too_few_images_are_refused(
+    toy: FeatureNetwork, tmp_path: Path, nr_samples: int, nr_reference: int, image_set: MakeSet
+) -> None:
     with pytest.raises(DataError, match="at least 2 images on either side"):
         frechet_score(image_set(nr_samples, 1), image_set(nr_reference, 2), toy, cache_dir=tmp_path)
-    assert seen(toy) == 0 and not list(tmp_path.iterdir())
+    assert toy.module.seen == 0 and not list(tmp_path.iterdir())
 
 
-def test_warnings_say_what_limits_the_value(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_warnings_say_what_limits_the_value(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     network = replace(toy, is_inception=False, fallback_reason="no Inception here", caveat="other weights")
     score = frechet_score(
         image_set(6, 1), image_set(5, 2, size=16), network, floor_images=image_set(3, 3), cache_dir=tmp_path
@@ -117,13 +97,121 @@ def test_warnings_say_what_limits_the_value(toy: FeatureNetwork, tmp_path: Path)
     assert "FID" not in score.protocol
 
 
-def test_no_floor_without_images(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_the_floor_has_as_many_of_each_class_as_the_samples(
+    toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet
+) -> None:
+    samples, real = image_set(40, 1).select(torch.arange(4, 26)), image_set(60, 3, "train")  # 16 and 6
+    score = frechet_score(samples, image_set(30, 2), toy, floor_images=real, cache_dir=tmp_path)
+    chosen = real.select(torch.cat([torch.arange(16), torch.arange(30, 36)]))
+    assert score.n_floor == 22
+    assert score.floor == pytest.approx(frechet_score(chosen, image_set(30, 2), toy, cache_dir=tmp_path).value)
+    unknown = replace(samples, labels=torch.full((22,), -1))
+    score = frechet_score(unknown, image_set(30, 2), toy, floor_images=real, cache_dir=tmp_path)
+    chosen = real.select(torch.cat([torch.arange(11), torch.arange(30, 41)]))
+    assert score.floor == pytest.approx(frechet_score(chosen, image_set(30, 2), toy, cache_dir=tmp_path).value)
+
+
+def test_the_kin_of_the_distance(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
+    """From the same features; beside each, what real images give."""
+    samples, reference, train = image_set(20, 1, "samples"), image_set(30, 2), image_set(60, 3, "train")
+    score = frechet_score(samples, reference, toy, floor_images=train, cache_dir=tmp_path)
+    x, y, real = (
+        extract_features(toy, images)
+        for images in (samples.images, reference.images, torch.cat([train.images[:10], train.images[30:40]]))
+    )
+    assert score.kernel == kernel_distance(x, y)
+    assert score.kernel_floor == kernel_distance(real, y)
+    assert score.neighbours == neighbour_scores(x, y)
+    assert score.neighbours_floor == neighbour_scores(real, y)
+    assert (score.sample_size, score.reference_size) == ("8x8 RGB", "8x8 RGB")
+    assert (score.rank_samples, score.rank_reference) == (6, 6)
+    few = frechet_score(image_set(3, 1), reference, toy, cache_dir=tmp_path)
+    assert few.neighbours is None and few.kernel is not None and few.rank_samples == 2
+
+
+def test_per_class(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
+    samples, reference, train = image_set(20, 1, "samples"), image_set(30, 2), image_set(60, 3, "train")
+    score = frechet_score(samples, reference, toy, floor_images=train, per_class=True, cache_dir=tmp_path)
+    for i, (name, half) in enumerate(zip("ab", (slice(0, 10), slice(10, 20)), strict=True)):
+        real = reference.select(torch.arange(15 * i, 15 * i + 15))
+        floor = train.select(torch.arange(30 * i, 30 * i + 10))
+        alone = frechet_score(samples[half], real, toy, floor_images=floor, cache_dir=tmp_path)
+        found = score.per_class[i]
+        assert (found.name, found.n_samples, found.n_reference, found.n_floor) == (name, 10, 15, 10)
+        assert (found.value, found.floor) == pytest.approx((alone.value, alone.floor))
+    json.dumps(asdict(score), allow_nan=False)
+    one = frechet_score(samples[:11], reference, toy, floor_images=train, per_class=True, cache_dir=tmp_path)
+    assert one.per_class[1].value is None  # a single image has no covariance
+
+
+def test_per_class_needs_classes(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
+    labelled = image_set(9, 1)
+    unknown = replace(labelled, labels=torch.full((9,), -1))
+    others = replace(labelled, classes=("a", "c"))
+    for samples, reference, message in (
+        (unknown, labelled, "samples of known classes"),
+        (labelled, unknown, "such as validation"),
+        (labelled, others, "the reference a, c"),
+    ):
+        with pytest.raises(DataError, match=message):
+            frechet_score(samples, reference, toy, per_class=True, cache_dir=tmp_path)
+    statistics = tmp_path / "statistics.npz"
+    save_statistics(statistics, GaussianStatistics.from_features(torch.rand(9, DIMS)))
+    with pytest.raises(DataError, match="the statistics in"):
+        frechet_score(labelled, statistics, toy, per_class=True, cache_dir=tmp_path)
+
+
+def test_classes_that_are_not_as_frequent_are_told(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
+    reference = image_set(30, 2)
+
+    def score(samples: ImageSet) -> FrechetScore:
+        return frechet_score(samples, reference, toy, cache_dir=tmp_path)
+
+    even = score(image_set(20, 1))
+    assert (even.balance.samples, even.balance.reference, even.balance.difference) == ((10, 10), (15, 15), 0)
+    assert even.warnings == ()
+    uneven = score(image_set(40, 1)[6:28])  # 14 and 8
+    assert uneven.balance.difference == pytest.approx(14 / 22 - 0.5)
+    assert "14 % of the samples would have to be of another class" in uneven.warnings[0]
+    assert score(image_set(9, 1)).warnings == ()  # five and four cannot be more even
+    unknown = score(replace(image_set(20, 1), labels=torch.full((20,), -1), classes=()))
+    assert (unknown.balance.samples, unknown.balance.difference) == (None, None)
+
+
+def test_a_model_is_scored_by_samples_of_each_class(
+    toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet, make_model: Callable[..., PixelCNN]
+) -> None:
+    """The reference is prepared once, and seen once, for any number of models."""
+    extractor = Extractor(toy, cache_dir=tmp_path)
+    reference = prepare_reference(image_set(30, 2), extractor, image_set(60, 3, "train"))
+    assert toy.module.seen == 30
+    asked: list[Tensor] = []
+
+    def draw(model: PixelCNN, labels: Tensor) -> Tensor:
+        asked.append(labels)
+        return image_set(len(labels), len(asked)).images
+
+    model = make_model(classes=("a", "b"))
+    scores = [score_model(model, draw, reference, extractor, 5, per_class=True) for _ in range(2)]
+    assert toy.module.seen == 30 + 2 * 10 + 10  # the floor once
+    assert asked[0].tolist() == [0] * 5 + [1] * 5
+    assert [score.balance.samples for score in scores] == [(5, 5)] * 2
+    assert scores[0].value != scores[1].value and scores[0].floor == scores[1].floor
+    expected = frechet_score(
+        image_set(10, 1), image_set(30, 2), toy, floor_images=image_set(60, 3, "train"), cache_dir=tmp_path
+    )
+    assert scores[0].value == pytest.approx(expected.value)
+    unconditional = make_model(early_fusion="none", film="none", classes=())
+    assert score_model(unconditional, draw, reference, extractor, 6).n_samples == 6
+
+
+def test_no_floor_without_images(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     samples, reference = image_set(9, 1), image_set(9, 2)
     assert frechet_score(samples, reference, toy, cache_dir=tmp_path).floor is None
     assert frechet_score(samples, reference, toy, floor_images=image_set(1, 3), cache_dir=tmp_path).floor is None
 
 
-def test_progress_goes_over_everything_once(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_progress_goes_over_everything_once(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     calls: list[tuple[int, int]] = []
 
     def run() -> list[int]:
@@ -141,13 +229,10 @@ def test_progress_goes_over_everything_once(toy: FeatureNetwork, tmp_path: Path)
         return [done for done, _ in calls]
 
     assert run() == [2, 4, 6, 8, 10, 12, 14]
-    assert run() == [2, 4, 6, 8]  # the reference is cached
+    assert run() == [2, 4]  # the real images are cached
 
 
-# Reference statistics from a file -------------------------------------------------------------------------------------
-
-
-def test_reference_file(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_reference_file(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     samples, reference = image_set(20, 1), image_set(30, 2)
     path = tmp_path / "reference.npz"
     statistics = GaussianStatistics.from_features(extract_features(toy, reference.images))
@@ -161,7 +246,7 @@ def test_reference_file(toy: FeatureNetwork, tmp_path: Path) -> None:
     json.dumps(asdict(score), allow_nan=False)
 
 
-def test_reference_file_of_other_features(toy: FeatureNetwork, tmp_path: Path) -> None:
+def test_reference_file_of_other_features(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     path = tmp_path / "reference.npz"
     save_statistics(path, GaussianStatistics.from_features(torch.rand(9, 4)))
     with pytest.raises(
@@ -171,72 +256,10 @@ def test_reference_file_of_other_features(toy: FeatureNetwork, tmp_path: Path) -
     path.write_text("<html>")
     with pytest.raises(DataError, match=r"reference\.npz"):
         frechet_score(image_set(9, 1), path, toy)
-    assert seen(toy) == 0
+    assert toy.module.seen == 0
 
 
-# The cache ------------------------------------------------------------------------------------------------------------
-
-
-def test_second_call_takes_the_cache(toy: FeatureNetwork, tmp_path: Path) -> None:
-    samples, reference = image_set(9, 1), image_set(30, 2)
-    first = frechet_score(samples, reference, toy, cache_dir=tmp_path)
-    assert seen(toy) == 39 and len(list(tmp_path.iterdir())) == 1
-    second = frechet_score(samples, reference, toy, cache_dir=tmp_path)
-    assert seen(toy) == 39 + 9
-    assert second == replace(first, value=second.value)
-    assert second.value == pytest.approx(first.value, rel=1e-9)
-
-
-def test_cache_depends_on_everything_that_matters(toy: FeatureNetwork, tmp_path: Path) -> None:
-    samples, reference = image_set(9, 1), image_set(10, 2)
-    changed = replace(reference, images=reference.images.clone())
-    changed.images[0, 0, 0, 0] ^= 1
-    reshaped = replace(reference, images=reference.images.view(10, 3, 4, 16))
-    frechet_score(samples, reference, toy, cache_dir=tmp_path)
-    frechet_score(samples, changed, toy, cache_dir=tmp_path)
-    frechet_score(samples, reshaped, toy, cache_dir=tmp_path)
-    frechet_score(samples, reference, replace(toy, name="other"), cache_dir=tmp_path)
-    frechet_score(samples, reference, replace(toy, weights_digest="other"), cache_dir=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 5
-
-
-@pytest.mark.parametrize("damage", ["empty", "half", "page", "other", "directory"])
-def test_damaged_cache_is_ignored_and_told(toy: FeatureNetwork, tmp_path: Path, damage: str) -> None:
-    samples, reference = image_set(9, 1), image_set(30, 2)
-    expected = frechet_score(samples, reference, toy, cache_dir=tmp_path)
-    (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
-    if damage == "other":
-        save_statistics(path, GaussianStatistics.from_features(torch.rand(7, DIMS)))
-    elif damage == "directory":
-        path.unlink()
-        path.mkdir()
-    else:
-        path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "page": b"<html>"}[damage])
-    score = frechet_score(samples, reference, toy, cache_dir=tmp_path)
-    assert score.value == expected.value
-    assert "computed anew" in score.warnings[0]
-    if damage != "directory":
-        assert path.read_bytes() == whole or frechet_score(samples, reference, toy, cache_dir=tmp_path).warnings == ()
-
-
-def test_unwritable_cache_is_not_fatal(toy: FeatureNetwork, tmp_path: Path) -> None:
-    obstacle = tmp_path / "file"
-    obstacle.write_text("in the way")
-    score = frechet_score(image_set(9, 1), image_set(9, 2), toy, cache_dir=obstacle / "cache")
-    assert "were not cached" in score.warnings[0]
-
-
-def test_default_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_cache_dir() == tmp_path / "xdg" / "cpixelcnn" / "statistics"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for unusable in ("", "relative/path"):
-        monkeypatch.setenv("XDG_CACHE_HOME", unusable)
-        assert default_cache_dir() == tmp_path / ".cache" / "cpixelcnn" / "statistics"
-
-
-def test_with_the_network_of_the_package_index(tmp_path: Path) -> None:
+def test_with_the_network_of_the_package_index(tmp_path: Path, image_set: MakeSet) -> None:
     """Real features order images: the reference's own kind is nearer than noise."""
     network = choose_features("efficientnet-lite0")
     ramp = torch.linspace(0, 200, 32).view(1, 1, 1, 32) + torch.arange(0, 48, 4).view(12, 1, 1, 1)

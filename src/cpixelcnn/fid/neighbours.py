@@ -9,15 +9,19 @@ from torch import Tensor
 
 from cpixelcnn.errors import DataError
 
+ROWS = 1024  # images whose distances to all others are in memory at a time
+
 
 @dataclass(frozen=True)
 class NeighbourScores:
-    """Attributes:
-    precision: fraction of the samples that lie in the ball of some real image; 1 is best.
-    recall: fraction of the real images that lie in the ball of some sample; 1 is best.
-    density: real balls that a sample lies in, divided by k, on average; about 1 for real images, and may exceed it.
-    coverage: fraction of the real images whose ball holds a sample; 1 is best.
-    k: the ball of an image reaches as far as its k-th nearest neighbour of its own kind.
+    """Four fractions or ratios of samples and real images whose neighbourhoods meet.
+
+    Attributes:
+        precision: fraction of the samples that lie in the ball of some real image; 1 is best.
+        recall: fraction of the real images that lie in the ball of some sample; 1 is best.
+        density: real balls that a sample lies in, divided by k, on average; about 1 for real images, and may exceed it.
+        coverage: fraction of the real images whose ball holds a sample; 1 is best.
+        k: the ball of an image reaches as far as its k-th nearest neighbour of its own kind.
     """
 
     precision: float
@@ -40,13 +44,25 @@ def neighbour_scores(samples: Tensor, reference: Tensor, k: int = 3) -> Neighbou
             f"but there are {len(samples)} samples and {len(reference)} references"
         )
     x, y = samples.detach().cpu(), reference.detach().cpu()
-    distances = torch.cdist(x, y)  # (N, M)
-    reach_x, reach_y = (torch.cdist(z, z).kthvalue(k + 1).values for z in (x, y))  # the nearest is the image itself
-    in_real = distances <= reach_y
+    reach_x, reach_y = (_reach(z, k) for z in (x, y))
+    nearest = torch.full((len(y),), torch.inf)  # distance of each real image to the nearest sample
+    recalled = torch.zeros(len(y), dtype=torch.bool)
+    balls = []  # how many real balls each sample lies in
+    for rows, reach in zip(torch.split(x, ROWS), torch.split(reach_x, ROWS), strict=True):
+        distances = torch.cdist(rows, y)
+        balls.append((distances <= reach_y).sum(dim=1))
+        recalled |= (distances <= reach[:, None]).any(dim=0)
+        nearest = torch.minimum(nearest, distances.min(dim=0).values)
+    lies_in = torch.cat(balls)
     return NeighbourScores(
-        precision=in_real.any(dim=1).double().mean().item(),
-        recall=(distances <= reach_x[:, None]).any(dim=0).double().mean().item(),
-        density=in_real.double().sum(dim=1).mean().item() / k,
-        coverage=(distances.min(dim=0).values <= reach_y).double().mean().item(),
+        precision=(lies_in > 0).double().mean().item(),
+        recall=recalled.double().mean().item(),
+        density=lies_in.double().mean().item() / k,
+        coverage=(nearest <= reach_y).double().mean().item(),
         k=k,
     )
+
+
+def _reach(x: Tensor, k: int) -> Tensor:
+    """Distance of each image to its k-th nearest neighbour; the nearest of all is the image itself."""
+    return torch.cat([torch.cdist(rows, x).kthvalue(k + 1).values for rows in torch.split(x, ROWS)])

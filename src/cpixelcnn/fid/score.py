@@ -1,25 +1,35 @@
-"""The Frechet distance between samples and real images, with what one must know to read it."""
+"""Distances between samples and real images, with what one must know to read them."""
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.datasets.splits import balanced_subset
+from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.errors import DataError
-from cpixelcnn.fid.features import BATCH_SIZE, FeatureNetwork, choose_features, extract_features
-from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance, load_statistics, save_statistics
+from cpixelcnn.fid.balance import ClassBalance, class_balance
+from cpixelcnn.fid.caveats import caveats, describe
+from cpixelcnn.fid.extractor import Extractor
+from cpixelcnn.fid.feature_sets import FeatureSet, as_many, size_of
+from cpixelcnn.fid.features import BATCH_SIZE, FeatureNetwork, choose_features
+from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance, save_statistics
+from cpixelcnn.fid.kernel import KernelDistance, kernel_distance
+from cpixelcnn.fid.neighbours import NeighbourScores, neighbour_scores
+from cpixelcnn.fid.per_class import ClassDistance, class_distances
+from cpixelcnn.fid.reference import Reference, prepare_reference
+from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.progress import Progress, silent
+
+NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
 class FrechetScore:
-    """A Frechet distance and its circumstances.
+    """A Frechet distance and its kin, with their circumstances.
 
     Attributes:
         value: d^2, at least 0; lower is better.
@@ -32,6 +42,16 @@ class FrechetScore:
         warnings: what limits the value, one sentence each.
         is_fid: whether the value may be called FID; if not, it only orders models.
         n_floor: real images behind the floor.
+        sample_size: width, height and colours of the samples.
+        reference_size: those of the reference images; None where a statistics file does not tell.
+        rank_samples: the largest rank that a covariance of so many samples can have.
+        rank_reference: the same of the reference; None where it is not known.
+        kernel: kernel distance, a KID with Inception; None where only statistics of the reference are known.
+        kernel_floor: the same for the real images behind the floor.
+        neighbours: precision, recall, density and coverage; None as above, or with too few images.
+        neighbours_floor: the same for the real images behind the floor.
+        balance: images of each class on either side.
+        per_class: the distance of each class from the real images of that class; empty unless asked for.
     """
 
     value: float
@@ -43,7 +63,17 @@ class FrechetScore:
     floor: float | None
     warnings: tuple[str, ...]
     is_fid: bool
-    n_floor: int | None = None
+    n_floor: int | None
+    sample_size: str
+    reference_size: str | None
+    rank_samples: int
+    rank_reference: int | None
+    kernel: KernelDistance | None
+    kernel_floor: KernelDistance | None
+    neighbours: NeighbourScores | None
+    neighbours_floor: NeighbourScores | None
+    balance: ClassBalance
+    per_class: tuple[ClassDistance, ...] = ()
 
 
 def fid_score(
@@ -54,6 +84,7 @@ def fid_score(
     dims: int | None = None,
     weights: Path | None = None,
     floor_images: ImageSet | None = None,
+    per_class: bool = False,
     device: str | torch.device = "cpu",
     progress: Progress = silent,
 ) -> FrechetScore:
@@ -61,11 +92,12 @@ def fid_score(
 
     Args:
         samples: generated images, at the size at which they are compared.
-        reference: real images, or an npz file of their statistics (`mu`, `sigma`).
+        reference: real images, or an npz file of their features or of their statistics (`mu`, `sigma`).
         features: "inception", "efficientnet-lite0" (whose distance is not an FID), or "auto"; see `choose_features`.
         dims: of the features; never replaced by another number if given.
         weights: a local file of Inception's weights.
         floor_images: see `frechet_score`.
+        per_class: also compare each class with the real images of that class.
         device: where the feature network runs.
         progress: is told of images done and all images.
 
@@ -74,201 +106,163 @@ def fid_score(
         DataError: weights that cannot be used, fewer than two images on a side, or unusable statistics.
     """
     network = choose_features(features, dims, weights)
-    return frechet_score(samples, reference, network, floor_images=floor_images, device=device, progress=progress)
+    return frechet_score(
+        samples,
+        reference,
+        network,
+        floor_images=floor_images,
+        per_class=per_class,
+        device=device,
+        progress=progress,
+    )
 
 
 def frechet_score(
     samples: ImageSet,
-    reference: ImageSet | Path,
+    reference: ImageSet | FeatureSet | Path,
     network: FeatureNetwork,
     *,
-    floor_images: ImageSet | None = None,
+    floor_images: ImageSet | FeatureSet | None = None,
+    per_class: bool = False,
     device: str | torch.device = "cpu",
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
     cache_dir: Path | None = None,
     statistics_file: Path | None = None,
 ) -> FrechetScore:
-    """Distance between samples and a reference: a set of real images or an npz file of their statistics.
+    """Distances between samples and a reference: real images, their features, or an npz file of either.
 
-    Images are taken at the size they have. The statistics of reference images are cached; a cache that cannot be used
-    costs time and a warning, nothing else.
+    Images are taken at the size they have. The features of real images are cached; a cache that cannot be used costs
+    time and a warning, nothing else.
 
     Args:
         floor_images: real images apart from the reference, such as the training images. As many as there are samples,
-            spread evenly over the classes, give the `floor`: what a perfect model of this many samples can expect.
-        cache_dir: where statistics are kept; by default cpixelcnn/statistics under $XDG_CACHE_HOME or ~/.cache.
+            of each class as many where that is known, give the `floor`: what a perfect model of this many samples can
+            expect.
+        per_class: also compare each class with the real images of that class.
+        cache_dir: where features are kept; by default cpixelcnn/features under $XDG_CACHE_HOME or ~/.cache.
         statistics_file: where the statistics of the reference are also written, as an npz file that can be a reference.
 
     Raises:
-        DataError: fewer than two images on a side, unsuitable images, or an unusable statistics file.
+        DataError: fewer than two images on a side, unsuitable images, an unusable file, or classes that are not known
+            where they are asked for.
     """
-    floor_images = _as_many(floor_images, len(samples))
-    work = _Extraction(network, device, batch_size, progress)
-    work.expect(samples, floor_images)
-    notes: list[str] = []
-    if isinstance(reference, Path):
-        statistics = load_statistics(reference, network.dims)
-    else:
-        statistics = _cached_statistics(work, reference, cache_dir, notes)
+    extractor = Extractor(network, device, batch_size, progress, cache_dir)
+    extractor.expect(samples)
+    floor = as_many(floor_images, samples.labels, samples.classes)
+    for real in (floor, reference):
+        if isinstance(real, ImageSet):
+            extractor.expect(real, cached=True)
+    prepared = prepare_reference(reference, extractor, floor)
     if statistics_file is not None:
-        save_statistics(statistics_file, statistics)
-    value = frechet_distance(work.statistics(samples), statistics)
-    floor = None if floor_images is None else frechet_distance(work.statistics(floor_images), statistics)
+        save_statistics(statistics_file, prepared.statistics)
+    return score_samples(samples, prepared, extractor, per_class=per_class)
+
+
+def score_model(
+    model: PixelCNN,
+    draw: Callable[[PixelCNN, Tensor], Tensor],
+    reference: Reference,
+    extractor: Extractor,
+    n_per_class: int = 25,
+    *,
+    per_class: bool = False,
+) -> FrechetScore:
+    """Draw samples of a model and compare them with a reference, such as for each checkpoint of a run.
+
+    Args:
+        model: the model.
+        draw: gives images uint8 (N, C, H, W) of the model for labels int64 (N,): for comparisons between checkpoints
+            always with the same seed, as in ``lambda model, labels: sample(model, labels, seed=0).images``.
+        reference: prepared once with `prepare_reference`, for any number of models.
+        extractor: with the network that the reference was prepared with.
+        n_per_class: samples of each class; of an unconditional model, samples in all.
+        per_class: also compare each class with the real images of that class.
+
+    Raises:
+        DataError: see `frechet_score`.
+    """
+    config = model.config
+    labels = torch.arange(config.nr_classes).repeat_interleave(n_per_class)
+    if not config.conditional:
+        labels = torch.full((n_per_class,), UNLABELLED)
+    images = draw(model, labels)
+    return score_samples(
+        ImageSet(images, labels, config.classes, "model", "samples"), reference, extractor, per_class=per_class
+    )
+
+
+def score_samples(
+    samples: ImageSet, reference: Reference, extractor: Extractor, *, per_class: bool = False
+) -> FrechetScore:
+    """Compare samples with a reference that was prepared before; see `frechet_score`.
+
+    Raises:
+        DataError: see `frechet_score`.
+    """
+    real = reference.features
+    if per_class:
+        _require_classes(samples, reference)
+    network = extractor.network
+    floor = as_many(reference.floor, samples.labels, samples.classes)
+    extractor.expect(samples)
+    if isinstance(floor, ImageSet):
+        extractor.expect(floor, cached=True)
+    ours = extractor.features(samples)
+    floor = extractor.features(floor, cached=True) if isinstance(floor, ImageSet) else floor
+    balance = class_balance(ours, real)
     return FrechetScore(
-        value=value,
+        value=_distance(ours, reference),
         features=network.name,
         dims=network.dims,
-        n_samples=len(samples),
-        n_reference=statistics.n,
-        protocol=_protocol(samples, reference, statistics.n, network, floor_images),
-        floor=floor,
-        warnings=(*_limits(samples, reference, statistics.n, network, floor_images), *notes),
+        n_samples=len(ours),
+        n_reference=reference.statistics.n,
+        protocol=describe(ours, reference, floor, network),
+        floor=None if floor is None else _distance(floor, reference),
+        warnings=(*caveats(ours, reference, floor, network, balance), *extractor.notes),
         is_fid=network.is_inception,
-        n_floor=None if floor_images is None else len(floor_images),
+        n_floor=None if floor is None else len(floor),
+        sample_size=size_of(samples),
+        reference_size=real.image_size if real else None,
+        rank_samples=min(len(ours) - 1, network.dims),
+        rank_reference=None if reference.statistics.n is None else min(reference.statistics.n - 1, network.dims),
+        kernel=_kernel(ours, real),
+        kernel_floor=_kernel(floor, real),
+        neighbours=_neighbours(ours, real),
+        neighbours_floor=_neighbours(floor, real),
+        balance=balance,
+        per_class=class_distances(ours, real, floor) if per_class and real else (),
     )
 
 
-@dataclass
-class _Extraction:
-    """Feature statistics of several sets, with one progress over all of them."""
-
-    network: FeatureNetwork
-    device: str | torch.device
-    batch_size: int
-    progress: Progress
-    done: int = 0
-    total: int = 0
-
-    def expect(self, *image_sets: ImageSet | None) -> None:
-        """Refuse sets that are too small before any work is done, and count the others as work to come."""
-        for image_set in image_sets:
-            if image_set is not None:
-                if len(image_set) < 2:
-                    raise DataError(
-                        f"a Frechet distance needs at least 2 images on either side, "
-                        f"but {image_set.name} ({image_set.split}) has {len(image_set)}"
-                    )
-                self.total += len(image_set)
-
-    def statistics(self, image_set: ImageSet) -> GaussianStatistics:
-        before = self.done
-
-        def advance(done: int, total: int) -> None:
-            self.done = before + done
-            self.progress(self.done, self.total)
-
-        features = extract_features(self.network, image_set.images, self.batch_size, self.device, advance)
-        return GaussianStatistics.from_features(features)
+def _require_classes(samples: ImageSet, reference: Reference) -> None:
+    real = reference.features
+    if not samples.labelled:
+        raise DataError(
+            f"`per_class` needs samples of known classes, and those of {samples.name} are not known; "
+            "make them with: cpixelcnn sample"
+        )
+    if real is None or not real.labelled:
+        raise DataError(
+            f"`per_class` needs real images of known classes, and the reference is {reference.description}; "
+            "choose a labelled split, such as validation"
+        )
+    if samples.classes and real.classes != samples.classes:
+        raise DataError(
+            f"`per_class` compares equal classes, but the samples have {', '.join(samples.classes)} and the reference "
+            f"{', '.join(real.classes)}; choose the data set that the samples' model was made for"
+        )
 
 
-def _as_many(real_images: ImageSet | None, count: int) -> ImageSet | None:
-    """`count` of the images, spread evenly over the classes; None where there are too few for any statistics."""
-    if real_images is None or min(len(real_images), count) < 2:
+def _distance(images: FeatureSet, reference: Reference) -> float:
+    return frechet_distance(GaussianStatistics.from_features(images.features), reference.statistics)
+
+
+def _kernel(images: FeatureSet | None, real: FeatureSet | None) -> KernelDistance | None:
+    return kernel_distance(images.features, real.features) if images and real else None
+
+
+def _neighbours(images: FeatureSet | None, real: FeatureSet | None) -> NeighbourScores | None:
+    if not images or not real or min(len(images), len(real)) <= NEIGHBOURS:
         return None
-    return real_images.select(balanced_subset(real_images.labels, count))
-
-
-def _cached_statistics(
-    work: _Extraction, reference: ImageSet, cache_dir: Path | None, notes: list[str]
-) -> GaussianStatistics:
-    """Statistics of the reference from the cache, else computed and cached; trouble with the cache becomes a note."""
-    path = (default_cache_dir() if cache_dir is None else cache_dir) / f"{_cache_key(reference, work.network)}.npz"
-    try:
-        if os.path.exists(path):
-            cached = load_statistics(path, work.network.dims)
-            if (cached.n, cached.dims) == (len(reference), work.network.dims):
-                return cached
-            raise DataError(f"{path} holds statistics of other images")
-    except DataError as error:
-        notes.append(f"cached reference statistics were computed anew: {error}")
-    work.expect(reference)
-    statistics = work.statistics(reference)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_statistics(path, statistics)
-    except (OSError, DataError) as error:
-        notes.append(f"reference statistics were not cached: {error}")
-    return statistics
-
-
-def default_cache_dir() -> Path:
-    """The directory of cached statistics (XDG base directory specification, which ignores relative paths)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "cpixelcnn" / "statistics"
-
-
-def _cache_key(image_set: ImageSet, network: FeatureNetwork) -> str:
-    """SHA-256 over everything on which the statistics depend."""
-    circumstances = (
-        tuple(image_set.images.shape),
-        network.name,
-        network.dims,
-        network.preprocessing,
-        network.weights_digest,
-    )
-    digest = hashlib.sha256(repr(circumstances).encode())
-    digest.update(image_set.images.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _protocol(
-    samples: ImageSet,
-    reference: ImageSet | Path,
-    n_reference: int | None,
-    network: FeatureNetwork,
-    floor: ImageSet | None,
-) -> str:
-    if isinstance(reference, Path):
-        number = "an unknown number of" if n_reference is None else n_reference
-        real = f"the statistics in {reference} (of {number} images)"
-    else:
-        real = _described(reference)
-    lowest = "" if floor is None else f"; floor from {_described(floor)}"
-    return (
-        f"{len(samples)} samples ({_size(samples)}) against {real}; {network.dims} features of {network.name}, "
-        f"images {network.preprocessing}; {network.weights_source}{lowest}"
-    )
-
-
-def _limits(
-    samples: ImageSet,
-    reference: ImageSet | Path,
-    n_reference: int | None,
-    network: FeatureNetwork,
-    floor: ImageSet | None,
-) -> list[str]:
-    """What a reader of the value must be warned of."""
-    limits = []
-    if not network.is_inception:
-        limits.append(
-            f"this distance is not an FID: it is between features of {network.name}, not of Inception, "
-            "and compares only with values of the same network"
-        )
-    limits += [sentence for sentence in (network.fallback_reason, network.caveat) if sentence]
-    for side, count in (("samples", len(samples)), ("reference images", n_reference)):
-        if count is not None and count <= network.dims:
-            limits.append(
-                f"{count} {side} for {network.dims} dimensions: their covariance is rank-deficient and the value "
-                f"biased; take more than {network.dims}, or compare only values of {count} {side}"
-            )
-    if isinstance(reference, ImageSet) and _size(reference) != _size(samples):
-        limits.append(
-            f"samples are {_size(samples)} but reference images {_size(reference)}; the difference is in the value"
-        )
-    if floor is not None and _size(floor) != _size(samples):
-        limits.append(f"samples are {_size(samples)} but the images of the floor {_size(floor)}")
-    if floor is not None and len(floor) < len(samples):
-        limits.append(
-            f"the floor comes from {len(floor)} real images, fewer than the {len(samples)} samples, so it is too high"
-        )
-    return limits
-
-
-def _described(image_set: ImageSet) -> str:
-    return f"{len(image_set)} images of {image_set.name} {image_set.split} ({_size(image_set)})"
-
-
-def _size(image_set: ImageSet) -> str:
-    channels, height, width = image_set.images.shape[1:]
-    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
+    return neighbour_scores(images.features, real.features, NEIGHBOURS)
