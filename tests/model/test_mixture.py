@@ -212,6 +212,20 @@ def test_likelihood_of_an_image_is_that_of_its_pixels(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+def test_channel_log_probs_are_those_of_the_values(channels: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    parameters = random_parameters(channels, n=2)
+    images = torch.randint(0, 256, (2, channels, 1, 1), generator=generator).to(torch.uint8)
+    mixture = DiscretizedLogisticMixture(parameters, channels)
+    found = mixture.channel_log_probs(images)
+    assert found.shape == images.shape
+    for channel in range(channels):
+        expected = mixture.value_log_probs(channel, images).gather(1, images[:, channel : channel + 1].long())
+        torch.testing.assert_close(found[:, channel : channel + 1], expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found.sum(dim=1), mixture.log_prob(images), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 def test_gradient_is_that_of_finite_differences(channels: int) -> None:
     parameters = random_parameters(channels, n=2).requires_grad_()
     images = torch.tensor([[0, 200, 91], [130, 255, 17]])[:, :channels, None, None].to(torch.uint8)

@@ -99,6 +99,19 @@ class DiscretizedLogisticMixture:
         """Log-probability in nats of every pixel (its channels together), (N, H, W), for images uint8 (N, C, H, W)."""
         return torch.logsumexp(self.log_weights + self._component_log_prob(images, self.image_channels), dim=1)
 
+    def channel_log_probs(self, images: Tensor) -> Tensor:
+        """Log-probability in nats of every value, given the channels before it of its pixel; they sum to `log_prob`.
+
+        Args:
+            images: uint8 (N, C, H, W).
+
+        Returns:
+            (N, C, H, W).
+        """
+        up_to = [self.log_weights + self._component_log_prob(images, n + 1) for n in range(self.image_channels)]
+        together = torch.stack([torch.logsumexp(each, dim=1) for each in up_to], dim=1)
+        return together.diff(dim=1, prepend=torch.zeros_like(together[:, :1]))
+
     def value_log_probs(self, channel: int, images: Tensor) -> Tensor:
         """Log-probabilities (N, 256, H, W) of the 256 values of one channel, given the channels before it of `images`.
 
