@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cpixelcnn.config import DataConfig, ModelConfig
 from cpixelcnn.datasets.image_set import ImageSet
@@ -341,3 +342,19 @@ def test_calibrating_stores_a_temperature_that_classify_uses(cli: Cli, run: Path
     table = cli("eval", "--model", copy, "--calibrate", "test").out
     assert "five-fold cross-validated" in table
     assert cli("eval", "--samples", "x", "--calibrate", "test").code == 2
+
+
+def test_bpd_draws_where_the_bits_are_spent(cli: Cli, run: Path, photographs: Path) -> None:
+    outcome = cli("bpd", "--model", run, "--dataset", "folder", "--data-dir", photographs, "--map", "bits.png")
+    assert outcome.code == 0, outcome.err
+    assert "written    bits.png" in outcome.err
+    with Image.open("bits.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 1000
+
+
+def test_a_map_that_cannot_be_written_is_refused_before_the_work(cli: Cli, run: Path) -> None:
+    outcome = cli("bpd", "--model", run, "--map", "nowhere/bits.png")
+    assert outcome.code == 2
+    assert "--map nowhere/bits.png cannot be written" in outcome.err
+    assert "scoring" not in outcome.err

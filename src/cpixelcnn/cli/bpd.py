@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
+from cpixelcnn.cli.output_files import check_output
+from cpixelcnn.cli.pictures import Map, find_bits_map, save_bits_map, title_of
 from cpixelcnn.cli.setup import data_config, load_images, load_model, parse_prior, shared_work
 
 
@@ -18,6 +20,7 @@ def bpd(
     prior: o.Prior = "uniform",
     batch_size: o.BatchSizeForInference = 64,
     device: o.Device = "auto",
+    map: Map = None,
     json: o.Json = False,
 ) -> None:
     """Bits per dimension of a split: given the class, and marginal over the classes.
@@ -27,6 +30,7 @@ def bpd(
     from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
 
     chosen_prior = parse_prior(prior)
+    check_output(map, "--map")
     with shared_work() as processes:
         with processes.together():
             loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
@@ -44,6 +48,12 @@ def bpd(
             )
         with processes.together():
             density.require_finite()
+        title = f"{images.name}, {images.split} split"
+        if map is not None:
+            found = find_bits_map(loaded, images, prior=chosen_prior, batch_size=batch_size, processes=processes)
+            with processes.together():
+                if processes.is_main:
+                    save_bits_map(map, found, title_of(loaded, title))
     if json:
         console.write_json(
             {
@@ -60,4 +70,4 @@ def bpd(
     from cpixelcnn.cli.tables import density_rows, facts
 
     rows = [("images", str(density.n_images)), *density_rows(density)]
-    console.print_result(facts(f"{images.name}, {images.split} split", rows))
+    console.print_result(facts(title, rows))

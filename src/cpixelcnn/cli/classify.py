@@ -23,6 +23,7 @@ from cpixelcnn.cli.classify_output import (
     results_of,
     submission_file,
 )
+from cpixelcnn.cli.explain import Explain, Explainer, explanations
 from cpixelcnn.cli.setup import LoadedModel, load_model, parse_prior, shared_work, stop_on_signals, stored_calibration
 from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError
 
@@ -74,6 +75,7 @@ def classify(
     device: o.Device = "auto",
     csv: Csv = None,
     submission: Submission = None,
+    explain: Explain = None,
     json: o.Json = False,
 ) -> None:
     """Name the class of images: argmax over classes of log p(x | c) + log p(c).
@@ -97,6 +99,9 @@ def classify(
             calibration = None if uncalibrated else stored_calibration(loaded)
             classes = loaded.config.model.classes
             sinks: list[Sink] = []
+            explainer: Explainer | None = None
+            if explain is not None:
+                explainer = files.enter_context(explanations(explain, loaded, views, processes))
             if processes.is_main and csv is not None:
                 sinks.append(files.enter_context(csv_file(csv, "--csv", classes)))
             if processes.is_main and submission is not None:
@@ -116,6 +121,8 @@ def classify(
             batches = _with_estimated_prior(loaded, batches, calibration.temperature if calibration else 1.0)
         tally = _Tally(classes)
         for batch in batches:
+            if explainer is not None:
+                explainer(batch)
             with processes.together():
                 if json and not tally.begun:
                     console.begin_json(_about(loaded, calibration, views), "results")

@@ -26,15 +26,47 @@ def check_output(path: Path | None, flag: str) -> None:
 
 
 @contextmanager
-def writing(path: Path, flag: str) -> Iterator[None]:
-    """While open, the file is written; an error of the file system names the option.
+def unwritable(path: Path, flag: str) -> Iterator[None]:
+    """While open, an error of the file system names the option.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: something cannot be written.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"{flag} {path} cannot be written ({reason}); choose another place") from None
+
+
+@contextmanager
+def writing(path: Path, flag: str) -> Iterator[None]:
+    """While open, the file is written; an error of the file system names the option.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    with unwritable(path, flag):
+        yield
     console.info(f"written    {path}")
+
+
+def claim_folder(folder: Path, flag: str, marker: str) -> None:
+    """Make a folder for the files of a command, or take one that an earlier call has filled.
+
+    Args:
+        folder: its path.
+        flag: the option that names it.
+        marker: a file that the command writes into each such folder, by which it is known again.
+
+    Raises:
+        ConfigError: it holds other things, is no folder, or cannot be made or written.
+    """
+    with unwritable(folder, flag):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / marker).is_file():
+            raise ConfigError(
+                f"{flag} {folder} holds files that are not from an earlier call of this command; choose an empty folder"
+            )
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{flag} {folder} is not writable; choose another place")

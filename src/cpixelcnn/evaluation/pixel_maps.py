@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.datasets.image_set import UNLABELLED
-from cpixelcnn.device import exact_float32
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import DataError
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
@@ -85,12 +84,14 @@ def bits_map(
     given = model.config.conditional and labels is not None and not bool((labels == UNLABELLED).any())
     weights = None
     if model.config.conditional and not given:
-        evidence = class_log_probs(model, images, processes=processes) if prior == ESTIMATED else None
+        evidence = (
+            class_log_probs(model, images, batch_size=batch_size, processes=processes) if prior == ESTIMATED else None
+        )
         weights = log_prior(model.config, prior, evidence)
     starts = processes.share(range(0, len(images), batch_size))
     sums = [torch.empty(0, *images.shape[1:], dtype=torch.float64)]
     done, total = 0, sum(min(batch_size, len(images) - start) for start in starts)
-    with processes.together(), evaluation_mode(model), exact_float32():
+    with processes.together(), evaluation_mode(model):
         for start in starts:
             batch = images[start : start + batch_size].to(model.device)
             if weights is not None:

@@ -110,6 +110,24 @@ def find_model(
     raise CheckpointError(f"there is no model {str(reference)!r}; {did_you_mean(str(reference), known, 'there are')}")
 
 
+def run_of(weights: Path) -> Path | None:
+    """The run directory that a weight file lies in, None where it lies elsewhere."""
+    checkpoints = weights.parent.parent
+    return checkpoints.parent if checkpoints.name == CHECKPOINTS else None
+
+
+def model_name(weights: Path) -> str:
+    """A short name of a model for titles.
+
+    >>> model_name(Path("runs/first/checkpoints/step-00012000/ema.safetensors"))
+    'first, step-00012000'
+    >>> model_name(Path("elsewhere/small.safetensors"))
+    'small'
+    """
+    run = run_of(weights)
+    return weights.stem if run is None else f"{run.name}, {weights.parent.name}"
+
+
 def newest_run(runs: Path = RUNS) -> Path | None:
     """The run under `runs` whose last checkpoint is the newest, or None."""
     return next(iter(_newest_runs(runs, finished=False)), None)
