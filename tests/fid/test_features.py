@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from unittest.mock import patch
 from urllib.error import URLError
@@ -263,8 +264,8 @@ def refused(path: Path, match: str) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    refused(tmp_path / "nothing.pth", "No such file")
-    refused(tmp_path, "directory")
+    refused(tmp_path / "nothing.pth", "does not exist")
+    refused(tmp_path, "it is a folder, not a file")
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
@@ -313,3 +314,21 @@ def test_the_older_file_format_is_read(tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "old.pth"
     torch.save(torch.load(weights, weights_only=True), path, _use_new_zipfile_serialization=False)
     assert choose_features("inception", 64, path).is_inception
+
+
+def test_tensors_that_are_larger_than_their_file(tmp_path: Path) -> None:
+    """A stride of 0 makes any number of numbers out of one; to look at them all would take an age."""
+    path = tmp_path / "strided.pth"
+    torch.save({"fc.bias": torch.zeros(1).expand(10**6, 10**6)}, path)
+    refused(path, "larger than what is stored")
+
+
+def test_weights_that_would_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, packed = tmp_path / "plain.pth", tmp_path / "packed.pth"
+    torch.save({"fc.bias": torch.zeros(1 << 22)}, path)
+    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member in plain.infolist():
+            archive.writestr(member.filename, plain.read(member))
+    monkeypatch.setattr(weight_files, "_LARGEST", 1 << 20)
+    assert packed.stat().st_size < 1 << 16
+    refused(packed, "would expand to")

@@ -8,6 +8,7 @@ no ``validation.csv``, a validation split is held out from ``train.csv``.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -19,10 +20,12 @@ from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.datasets.listing import Listing, SplitRequest
 from cpixelcnn.datasets.splits import derive_split
 from cpixelcnn.errors import DataError
+from cpixelcnn.foreign_files import MissingFileError, UnreadableFileError, read_text
 
 # The course calls them Class0 to Class3; these are what the pictures show.
 CLASSES = ("hamburger", "panda", "koala", "pizza")
 MOST_LISTED = 20
+MOST_BYTES = 1 << 28  # of a csv file: some five million images
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,14 @@ def read_listing(path: Path, *, missing_ok: bool = False) -> Listing:
 def _rows(path: Path) -> list[_Row]:
     """The lines of the file with trimmed fields, without blank ones and the header."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            rows = [_Row(reader.line_num, [field.strip() for field in fields]) for fields in reader]
-    except FileNotFoundError:
+        reader = csv.reader(io.StringIO(read_text(path, MOST_BYTES), newline=""))
+        rows = [_Row(reader.line_num, [field.strip() for field in fields]) for fields in reader]
+    except MissingFileError:
         raise DataError(f"there is no {path}; check `data_dir`") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a csv file in UTF-8 ({error}); save it anew") from error
+    except UnreadableFileError as error:
+        raise DataError(f"{path} cannot be read as a csv file in UTF-8 ({error.reason}); save it anew") from None
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a csv file ({error}); save it anew") from None
     rows = [row for row in rows if any(row.fields)]
     return rows[1:] if rows and _is_header(rows[0].fields) else rows
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpixelcnn.errors import DataError
+from cpixelcnn.foreign_files import open_regular
 
 MOST_BYTES = 1 << 30  # of one file's values; MNIST's training images are 47 MB
 _UNSIGNED_BYTES = 8
@@ -57,7 +58,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 def _read(path: Path, axes: int) -> NDArray[np.uint8]:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_regular(path, MOST_BYTES) as stored, gzip.open(stored) if path.suffix == ".gz" else stored as file:
             zeros, kind, found = struct.unpack(">HBB", file.read(4))
             if (zeros, kind, found) != (0, _UNSIGNED_BYTES, axes):
                 raise DataError(f"{path} is not an IDX file of bytes with {axes} axes; put the original file there")

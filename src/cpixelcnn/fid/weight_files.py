@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.errors import DataError, first_line
+from cpixelcnn.foreign_files import check_expansion, open_regular, read_safetensors_header
 from cpixelcnn.storage import file_digest
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -22,7 +23,7 @@ INCEPTION_DIGEST = "6726825d"  # the first 8 hexadecimal digits of its SHA-256, 
 EFFICIENTNET_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
 REMEDY = f"download {INCEPTION_FILE} from the pytorch-fid project's releases and pass it with `weights`"
 _DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer or a byte
-_LARGEST = 1 << 30  # bytes; Inception has 95 million
+_LARGEST = 1 << 30  # bytes of a weight file; Inception's has 95 million
 
 
 def inception_file(allow_download: bool) -> Path:
@@ -55,15 +56,9 @@ def digest(path: Path) -> str:
         DataError: it cannot be read, or is no regular file of a plausible size.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a directory" if path.is_dir() else "a device or a pipe"
-            raise DataError(f"{path} cannot be read (it is {kind}, not a file); {REMEDY}")
-        if status.st_size > _LARGEST:
-            raise DataError(f"{path} has {status.st_size} bytes, too many for weights of a feature network; {REMEDY}")
         return file_digest(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); {REMEDY}") from None
+        raise DataError(f"{error}; {REMEDY}") from None
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -73,19 +68,38 @@ def read_state(path: Path) -> dict[str, Tensor]:
         DataError: the file is damaged or hostile, or does not hold finite tensors by name.
     """
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
     except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
         raise DataError(f"{path} is not a readable file of weights ({first_line(error)}); {REMEDY}") from None
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise DataError(f"{path} does not hold tensors by name; {REMEDY}")
+    if not all(_is_dense(tensor) for tensor in state.values()):
+        raise DataError(f"{path} holds tensors that are larger than what is stored of them; {REMEDY}")
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
         raise DataError(f"{path} holds weights that are not finite; {REMEDY}")
     return state
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    read_safetensors_header(path)
+    return load_file(path)
+
+
+def _read_pickled(path: Path) -> Any:
+    with open_regular(path, _LARGEST) as file:
+        if zipfile.is_zipfile(file):
+            file.seek(0)
+            check_expansion(file, 2 * _LARGEST)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor is as large as its memory: a stride of 0 makes a tensor of any size out of one number."""
+    strided = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return strided and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 @contextmanager
