@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
+from cpixelcnn.cli.compare import compare_models
 from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.output_files import check_output, writing
-from cpixelcnn.cli.setup import LoadedModel, load_model, parse_prior, shared_work
+from cpixelcnn.cli.scoring import Scoring, document
+from cpixelcnn.cli.setup import LoadedModel, parse_prior, shared_work
 from cpixelcnn.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
     from cpixelcnn.evaluation.evaluate import Evaluation
     from cpixelcnn.evaluation.priors import Prior
 
+Runs = Annotated[
+    list[str] | None, typer.Argument(help="Models, as --model names them.", metavar="[MODEL]...", show_default=False)
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        autocompletion=o.model_names,
+        help=f"{o.MODEL_HELP} Name several to compare them.",
+        show_default=False,
+    ),
+]
 Samples = Annotated[
     Path | None,
     typer.Option(
@@ -51,7 +65,8 @@ SaveLogLikelihoods = Annotated[
 
 
 def evaluate(
-    model: o.Model = None,
+    runs: Runs = None,
+    model: Models = None,
     raw_weights: o.RawWeights = False,
     samples: Samples = None,
     calibrate: Calibrate = None,
@@ -69,39 +84,34 @@ def evaluate(
 ) -> None:
     """Score a model on a labelled split or on samples: accuracy, F1, confusion, calibration and bits per dimension.
 
-    Under torchrun the images are divided among the processes.
+    Several models are laid side by side and compared image by image. Under torchrun the images are divided among the
+    processes.
     """
-    from cpixelcnn.evaluation.evaluate import evaluate as evaluate_model
     from cpixelcnn.evaluation.views import check_views
 
-    chosen_prior = parse_prior(prior)
+    scoring = Scoring(parse_prior(prior), views, batch_size, device, raw_weights)
     check_views(views)
     if calibrate is not None and (samples is not None or split != "auto"):
         raise ConfigError("--calibrate names the split to score; leave out --samples and --split")
     choice = ImageChoice(samples, calibrate or split, dataset, data_dir, skip_bad, download)
     choice.check()
     check_output(save_log_likelihoods, "--save-log-likelihoods")
+    models = [*(runs or []), *(model or [])]
+    if len(models) > 1:
+        refuse_for("one model", {"--calibrate": calibrate, "--save-log-likelihoods": save_log_likelihoods})
+        compare_models(models, choice, scoring, json=json)
+        return
     with shared_work() as processes:
         with processes.together():
-            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            loaded = scoring.load(models[0] if models else None, processes)
             images, config = choice.load(loaded)
-        with console.activity("scoring") as progress:
-            result = evaluate_model(
-                loaded.model,
-                images,
-                prior=chosen_prior,
-                views=views,
-                batch_size=batch_size,
-                processes=processes,
-                progress=progress,
-            )
+        result = scoring.score(loaded, images, processes)
         calibration = None
         with processes.together():
-            result.density.require_finite()
             if processes.is_main and save_log_likelihoods is not None:
                 _save_log_likelihoods(save_log_likelihoods, result, images)
             if calibrate is not None:
-                calibration = _fit_calibration(loaded, images, result, chosen_prior)
+                calibration = _fit_calibration(loaded, images, result, scoring.prior)
                 if processes.is_main:
                     _store_calibration(loaded, calibration)
     if result.missing:
@@ -125,25 +135,14 @@ def evaluate(
         console.print_result(calibration_table(calibration))
 
 
-def document(evaluation: Evaluation) -> dict[str, Any]:
-    """What an evaluation found, for scripts; None is what there is not."""
-    scores, density = evaluation.scores, evaluation.density
-    return {
-        "accuracy": scores and scores.accuracy,
-        "accuracy_ci95": scores and list(scores.accuracy_ci95),
-        "f1_macro": scores and scores.f1_macro,
-        "confusion": scores and scores.confusion.tolist(),
-        "bpd": density.bpd,
-        "bpd_marginal": density.bpd_marginal,
-        "bpd_stderr": density.stderr,
-        "bpd_per_class": list(density.per_class) or None,
-        "nll_posterior": scores and scores.nll_posterior,
-        "ece": scores and scores.ece,
-        "brier": scores and scores.brier,
-        "precision": scores and list(scores.precision),
-        "recall": scores and list(scores.recall),
-        "prior": list(evaluation.prior) or None,
-    }
+def refuse_for(what: str, options: dict[str, object]) -> None:
+    """Refuse options that are given although they are for something else.
+
+    Raises:
+        ConfigError: names them.
+    """
+    if named := [flag for flag, value in options.items() if value not in (None, False)]:
+        raise ConfigError(f"{', '.join(named)} is for {what} only; leave it out")
 
 
 def _save_log_likelihoods(path: Path, result: Evaluation, images: ImageSet) -> None:

@@ -108,15 +108,13 @@ Download = Annotated[
 ]
 
 # What every command with a model shares
+MODEL_HELP = (
+    "A run or checkpoint directory, a weight file, or a shipped model. "
+    "Default: the newest finished run under runs/, else the shipped model."
+)
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        autocompletion=model_names,
-        help="A run or checkpoint directory, a weight file, or a shipped model. "
-        "Default: the newest finished run under runs/, else the shipped model.",
-        show_default=False,
-    ),
+    typer.Option("--model", autocompletion=model_names, help=MODEL_HELP, show_default=False),
 ]
 RawWeights = Annotated[
     bool, typer.Option("--raw-weights", help="Use the weights themselves rather than their moving average.")
