@@ -14,7 +14,7 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.model.weights import build_model, load_weights, save_weights
 from cpixelcnn.training.plan import Request, make_plan
 from cpixelcnn.training.state import create_state
 from cpixelcnn.training.warm_start import initial_weights
@@ -71,8 +71,6 @@ def test_a_training_from_it_and_its_resumption(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("nr_resnets", 2),
-        ("nr_filters", 6),
         ("nr_logistic_mix", 3),
         ("early_fusion", "template"),
         ("film", "mlp"),
@@ -96,8 +94,12 @@ def test_the_plan_takes_the_architecture_from_the_source(source: Path, tmp_path:
     request = Request(model={"dropout": 0.1}, data={"image_size": 9}, train={"init_from": str(source)})
     other = make_plan(request, out=tmp_path / "run").config
     assert (other.model.dropout, other.data.image_size) == (0.1, 9)
-    with pytest.raises(ConfigError, match="`nr_filters` 24 contradicts"):
+    with pytest.raises(ConfigError, match="`nr_logistic_mix` 5 contradicts"):
         make_plan(request.with_preset("tiny"), out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="`nr_filters` 3 is less than the 4 of `init_from`"):
+        make_plan(Request(model={"nr_filters": 3}, train={"init_from": str(source)}), out=tmp_path / "run")
+    larger = make_plan(Request(model={"nr_filters": 6}, train={"init_from": str(source)}), out=tmp_path / "run")
+    assert (larger.config.model.nr_filters, larger.config.model.nr_logistic_mix) == (6, 2)
 
 
 def test_it_must_stay_on_resume(source: Path, fit: Fit, tmp_path: Path) -> None:
@@ -107,14 +109,25 @@ def test_it_must_stay_on_resume(source: Path, fit: Fit, tmp_path: Path) -> None:
         make_plan(Request(train={"init_from": "elsewhere"}), resume=str(tmp_path / "run"))
 
 
-def test_images_of_another_size_are_refused(
-    source: Path, fit: Fit, make_images: Callable[..., ImageSet], tmp_path: Path
+def test_a_larger_network_starts_where_the_source_is(
+    source: Path, config: Callable[..., RunConfig], make_images: Callable[..., ImageSet]
 ) -> None:
-    small = make_images(20)
-    small = dataclasses.replace(small, images=small.images[:, :, :4, :4].contiguous())
-    with pytest.raises(ConfigError, match=r"3 x 4 x 4 .* 3 x 8 x 8.*`image_size`"):
-        fit(tmp_path / "run", init_from=str(source), images=small, validation=small, image_height=4, image_width=4)
-    assert not (tmp_path / "run").exists()
+    """What it makes of the images is the source's to rounding; at another size it is the same network."""
+    images = make_images(3)
+    small, state = load_weights(source / "best" / "ema.safetensors")
+    model = build_model(small, state, source)
+    wanted = dataclasses.replace(config().model, nr_filters=6, nr_resnets=2)
+    grown = PixelCNN(wanted).eval()
+    grown.load_state_dict(initial_weights(str(source), wanted))
+    expected = model.log_prob(images.images, images.labels)
+    torch.testing.assert_close(grown.log_prob(images.images, images.labels), expected, rtol=1e-5, atol=0)
+    at_half = initial_weights(str(source), dataclasses.replace(config().model, image_height=4, image_width=4))
+    assert all(torch.equal(at_half[name], tensor) for name, tensor in state.items())
+
+
+def test_images_of_another_number_of_channels_are_refused(source: Path, config: Callable[..., RunConfig]) -> None:
+    with pytest.raises(ConfigError, match=r"images have 1 channels, but .* made for 3; pass `channels` 3"):
+        initial_weights(str(source), dataclasses.replace(config().model, image_channels=1))
 
 
 @pytest.mark.parametrize("fusion", ["vector", "template"])

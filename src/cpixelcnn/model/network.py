@@ -182,6 +182,7 @@ class PixelCNN(nn.Module):
             IndexError: on a CPU, a label out of range (-1, say).
         """
         height, width = x.shape[2:]
+        x = x.to(self.out.v.dtype)
         class_embedding = None
         if self.early_fusion is not None:
             x = self.early_fusion(x, labels)

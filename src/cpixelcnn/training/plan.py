@@ -273,7 +273,7 @@ def _absolute(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _inheriting(init_from: str, request: Request, full: Request) -> Request:
     """The request with the architecture of the model that it starts from, in place of the default preset's."""
-    source = read_source(init_from)[0].model
+    source = read_source(init_from).config
     architecture = inherited_architecture(init_from, source, request.model)
     square = source.image_height == source.image_width
     size = {"image_size": source.image_height if square else None, "channels": source.image_channels}
