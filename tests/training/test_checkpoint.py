@@ -23,7 +23,8 @@ from cpixelcnn.runs import layout as runs
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
 from cpixelcnn.runs.models import find_model
 from cpixelcnn.training import checkpoint as module
-from cpixelcnn.training.checkpoint import find_checkpoint, locked, prune, restore, save_checkpoint
+from cpixelcnn.training.checkpoint import find_checkpoint, locked, prune, save_checkpoint
+from cpixelcnn.training.restoring import restore
 from cpixelcnn.training.state import TrainState, create_state
 
 FILES = ("config.json", "ema.safetensors", "model.safetensors", "trainer.pt")

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from cpixelcnn.config import RunConfig
-from cpixelcnn.errors import CheckpointError, ConfigError, first_line
-from cpixelcnn.model.weights import load_weights, save_weights
+from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.model.weights import save_weights
 from cpixelcnn.runs import layout as runs
 from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, replace_link, write_json
+from cpixelcnn.training.restoring import read_training
 from cpixelcnn.training.state import TrainProgress, TrainState
 
 
@@ -136,32 +137,12 @@ def find_checkpoint(where: Path) -> FoundCheckpoint | None:
     for path in candidates:
         try:
             manifest = runs.verify_checkpoint(path)
-            config, _ = load_weights(path / runs.WEIGHTS)
-            facts = {"epoch": int, "images_seen": int, "finished": bool}
-            if not all(type(manifest.get(name)) is kind for name, kind in facts.items()):
+            facts = {"epoch": int, "images_seen": int, "finished": bool, "stale_validations": int}
+            if not all(type(manifest.get(name, kind())) is kind for name, kind in facts.items()):
                 raise CheckpointError(f"{path} has an incomplete {runs.MANIFEST}; it is damaged")
-            return FoundCheckpoint(path, config, manifest, tuple(warnings))
+            return FoundCheckpoint(path, read_training(path).config, manifest, tuple(warnings))
         except CheckpointError as error:
             warnings.append(f"{error}; trying the one before it")
     if candidates:
         raise CheckpointError(f"no checkpoint in {where} is undamaged: " + "; ".join(warnings))
     return None
-
-
-def restore(checkpoint: Path, state: TrainState) -> None:
-    """Load weights, average, optimiser and progress into the state of a model of the same architecture.
-
-    Raises:
-        CheckpointError: a part does not fit or holds anything but plain types and tensors.
-    """
-    try:
-        state.model.load_state_dict(load_weights(checkpoint / runs.WEIGHTS)[1])
-        state.ema.model.load_state_dict(load_weights(checkpoint / runs.EMA_WEIGHTS)[1])
-        stored = torch.load(checkpoint / runs.TRAINER, map_location="cpu", weights_only=True)
-        state.optimiser.load_state_dict(stored["optimiser"])
-        state.progress = TrainProgress(**stored["progression"])
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch.load raises whatever the bytes make it raise
-        reason = first_line(error)
-        raise CheckpointError(f"{checkpoint} cannot be resumed from ({type(error).__name__}: {reason})") from None

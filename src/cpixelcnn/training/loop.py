@@ -29,11 +29,10 @@ from cpixelcnn.runs.environment import describe_environment
 from cpixelcnn.runs.metrics_log import DAMAGED, METRICS, EpochRecord, MetricsLog
 from cpixelcnn.training.batches import BatchSource, epoch_permutation
 from cpixelcnn.training.callbacks import Callback, StepPosition, TrainingStart
-from cpixelcnn.training.checkpoint import restore
 from cpixelcnn.training.compilation import choose_compilation
 from cpixelcnn.training.objective import Objective
-from cpixelcnn.training.optimiser import set_options
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork
+from cpixelcnn.training.restoring import restore
 from cpixelcnn.training.run_writer import RunWriter
 from cpixelcnn.training.schedule import learning_rate
 from cpixelcnn.training.state import TrainState, create_state
@@ -139,7 +138,6 @@ class Training:
         else:
             state = create_state(self.config, None, call.device)
             restore(call.checkpoint, state)
-            set_options(state.optimiser, self.options)
         state.progress.set_images(self.train_set)
         return state
 

@@ -20,13 +20,6 @@ def make_optimiser(model: PixelCNN, options: TrainConfig) -> torch.optim.Adam:
     return torch.optim.Adam(model.parameters(), lr=options.lr, betas=(options.beta1, options.beta2), fused=fused)
 
 
-def set_options(optimiser: torch.optim.Optimizer, options: TrainConfig) -> None:
-    """Have an optimiser that was restored from a checkpoint go by the options of this call, which may be others."""
-    for group in optimiser.param_groups:
-        group["betas"] = (options.beta1, options.beta2)
-        group["fused"] = optimiser.defaults["fused"]  # the checkpoint may come from another device
-
-
 def decayed_parameters(model: PixelCNN) -> list[Tensor]:
     """The directions v of the convolutions' weights  g * v / ||v||,  and nothing else.
 
