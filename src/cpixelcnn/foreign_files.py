@@ -187,6 +187,20 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, str], dict[str, tuple
     return metadata, tensors
 
 
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays of an npz file.
+
+    Raises:
+        UnreadableFileError: see `open_regular`; or it is damaged.
+    """
+    with open_regular(path, WEIGHT_BYTES) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist()]
+        except Exception as error:  # zipfile raises whatever it likes on a damaged or hostile file
+            raise UnreadableFileError(path, f"it is no sound npz file: {first_line(error, 120)}") from None
+
+
 def read_arrays(
     path: Path, names: Sequence[str], *, most_bytes: int, factor: int | None = None
 ) -> dict[str, NDArray[Any]]:

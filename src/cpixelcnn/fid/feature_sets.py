@@ -15,9 +15,19 @@ from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.errors import DataError, first_line
 from cpixelcnn.fid.features import FeatureNetwork
+from cpixelcnn.foreign_files import UnreadableFileError, read_arrays
 from cpixelcnn.storage import atomic_path
 
-_LARGEST = 1 << 30  # bytes of a file once expanded; 50,000 images of 2,048 features take 410 million
+_LARGEST = 1 << 30  # bytes of a file, also once expanded; 50,000 images of 2,048 features take 410 million
+# The arrays of a file: kinds of numbers or text, and dimensions.
+_KINDS = {
+    "features": ("f", 2),
+    "labels": ("iu", 1),
+    "classes": ("U", 1),
+    "name": ("U", 0),
+    "image_size": ("U", 0),
+    "weights_digest": ("U", 0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +136,11 @@ def load_features(path: Path, network: FeatureNetwork) -> FeatureSet:
         DataError: names the file and what is wrong with it, also where its features are of another network.
     """
     try:
-        arrays = _read(path)
+        arrays = read_arrays(path, tuple(_KINDS), most_bytes=_LARGEST)
+        _check_arrays(arrays)
         feature_set = FeatureSet(
-            torch.from_numpy(arrays["features"].astype(np.float32)),
-            torch.from_numpy(arrays["labels"].astype(np.int64)),
+            torch.from_numpy(arrays["features"]).float(),
+            torch.from_numpy(arrays["labels"]).long(),
             tuple(arrays["classes"].tolist()),
             str(arrays["name"]),
             str(arrays["image_size"]),
@@ -137,9 +148,19 @@ def load_features(path: Path, network: FeatureNetwork) -> FeatureSet:
         if str(arrays["weights_digest"]) != network.weights_digest:
             raise ValueError(f"they are of other weights than those of {network.name} here")
         _check(feature_set, network.dims)
-    except Exception as error:  # numpy, zipfile and zlib raise whatever they like on a damaged or hostile file
+    except UnreadableFileError as error:
+        raise DataError(f"{path} is not a sound file of features ({error.reason})") from None
+    except ValueError as error:
         raise DataError(f"{path} is not a sound file of features ({first_line(error, 120)})") from None
     return feature_set
+
+
+def _check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
+    for name, (kinds, dimensions) in _KINDS.items():
+        if name not in arrays:
+            raise ValueError(f"it has no {name}")
+        if arrays[name].dtype.kind not in kinds or arrays[name].ndim != dimensions:
+            raise ValueError(f"{name} is {arrays[name].dtype} {arrays[name].shape}")
 
 
 def _check(feature_set: FeatureSet, dims: int) -> None:
@@ -153,13 +174,3 @@ def _check(feature_set: FeatureSet, dims: int) -> None:
         raise ValueError("labels are not one whole number an image, -1 or more")
     if feature_set.classes and bool((labels >= len(feature_set.classes)).any()):
         raise ValueError("a label has no class")
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise ValueError("no regular file")
-    # numpy leaves a file that it opened itself open when it is damaged
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        if sum(member.file_size for member in archive.zip.infolist()) > _LARGEST:
-            raise ValueError(f"it expands to more than {_LARGEST >> 20} MiB")
-        return {name: np.asarray(archive[name]) for name in archive.files}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ from cpixelcnn.fid.extractor import Extractor
 from cpixelcnn.fid.feature_sets import FeatureSet, load_features
 from cpixelcnn.fid.features import FeatureNetwork
 from cpixelcnn.fid.frechet import GaussianStatistics, load_statistics
+from cpixelcnn.foreign_files import UnreadableFileError, array_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,6 @@ def shipped_features(data: DataConfig, split: str, network: FeatureNetwork) -> t
 def _holds_features(path: Path) -> bool:
     """Whether a file looks like one of features; what is neither is left to the reader of statistics to refuse."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return "features.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+        return "features" in array_names(path)
+    except UnreadableFileError:
         return False
