@@ -16,7 +16,7 @@ from cpixelcnn.storage import atomic_path
 
 Matrix = NDArray[np.float64]
 
-_INDEFINITE = 1e-3  # a negative eigenvalue beyond this share of the largest entry is no rounding error
+_INDEFINITE = 1e-3  # a negative eigenvalue beyond this fraction of the largest entry is no rounding error
 
 _LARGEST = 1 << 28  # bytes of a statistics file, also once expanded; 2,048 dimensions in float64 take 34 million
 _MOST_DIMENSIONS = 4096  # of a statistics file
@@ -94,7 +94,9 @@ class GaussianStatistics:
 
 
 def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
-    """d^2 = |mu_a - mu_b|^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^(1/2)  (Heusel et al. 2017, eq. 6), at least 0.
+    """d^2 = |mu_a - mu_b|^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^(1/2), at least 0 (Heusel et al. 2017, eq. 6).
+
+    arXiv 1706.08500.
 
     With S_a = A^T A and S_b = B^T B, the eigenvalues of S_a S_b are the squared singular values of A B^T (and zeros),
     so that the last trace is the nuclear norm of A B^T: exact, real, and cheap when either side has few images.

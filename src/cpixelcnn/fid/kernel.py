@@ -66,7 +66,7 @@ def kernel_distance(
 
 
 def _mmd2(x: Matrix, y: Matrix) -> float:
-    """The unbiased estimate of MMD^2 for equally many x and y (Gretton et al. 2012, eq. 3)."""
+    """The unbiased estimate of MMD^2 for equally many x and y (Gretton et al. 2012, JMLR 13:723, eq. 3)."""
     n = len(x)
     within = sum(float(k.sum() - np.trace(k)) for k in (_kernel(x, x), _kernel(y, y)))
     return within / (n * (n - 1)) - 2 * float(_kernel(x, y).mean())

@@ -1,4 +1,4 @@
-"""The discretized mixture of logistics (Salimans et al. 2017, sections 2.1 and 2.2): log-probability, values, samples.
+"""The discretized mixture of logistics (Salimans et al. 2017, arXiv 1701.05517, sections 2.1, 2.2).
 
 A pixel value v in {0, ..., 255} is mapped to x = v / 127.5 - 1 in [-1, 1]; its bin reaches h = 1 / 255 to either
 side, and the first and the last bin extend to infinity. A logistic with mean mu and scale s puts into the bin of x

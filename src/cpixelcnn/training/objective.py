@@ -2,7 +2,7 @@
 
 The model of the report is purely generative: it maximises log p(x | c) alone. With `discriminative_weight` w,
 
-    loss = mean over the batch of  -log2 p(x | c) / D   +   w * mean over a share of it of  -log p^(c | x)   [nats],
+    loss = mean over the batch of  -log2 p(x | c) / D   +   w * mean over a part of it of  -log p^(c | x)   [nats],
 
 the hybrid of Bishop & Lasserre (2007, "Generative or discriminative?"). For equally likely classes the posterior has
 the sum of p(x | c') over all C classes below, of which m wrong ones S are drawn, uniformly and without replacement;
@@ -11,7 +11,7 @@ each stands for (C - 1) / m of them, which makes the sum unbiased, and exact for
     log p^(c | x) = log p(x | c) - log[ p(x | c) + (C - 1)/m * sum_{c' in S} p(x | c') ].
 
 The weight counts a nat of the class against a *bit per dimension* of the image. Both terms in the same units would be
-w = 1 / (D ln 2), 0.0005 at 32x32 RGB; with a few times that, the class matters more than its share of the code does.
+w = 1 / (D ln 2), 0.0005 at 32x32 RGB; with a few times that, the class matters more than its bits do.
 
 Three things make the difference of two log-probabilities, of thousands of nats each, mean something: it is taken
 pixel by pixel and then summed, in float64; the right and the wrong classes of an image see the *same* dropout, since
@@ -60,7 +60,7 @@ class Objective:
         self.precision, self.device = precision, device
 
     def __call__(self, model: nn.Module, part: Batch, step_first: int, step_images: int) -> Loss:
-        """The share of `part` in the loss of its step.
+        """What `part` contributes to the loss of its step.
 
         Args:
             model: a `PixelCNN` in training mode, or what wraps it.
@@ -72,9 +72,9 @@ class Objective:
         if not self.options.discriminative_weight:
             bits_per_dim = -self._log_probs(model, part.images, part.labels).sum() / per_bit
             return Loss(bits_per_dim, bits_per_dim)
-        share = self.options.discriminative_share
+        fraction = self.options.discriminative_share
         chosen, others = (
-            to_device(places, part.images.device) for places in _divided(part.first - step_first, len(part), share)
+            to_device(places, part.images.device) for places in _divided(part.first - step_first, len(part), fraction)
         )
         total = torch.zeros((), device=part.images.device)
         if len(others):
@@ -100,7 +100,7 @@ class Objective:
         )
         bits_per_dim = -(total + right.sum()) / per_bit
         each_stands_for = (self.model_config.nr_classes - 1) / wrong.shape[1]
-        nll = posterior_nll(margins, each_stands_for).sum() / math.ceil(step_images * share)
+        nll = posterior_nll(margins, each_stands_for).sum() / math.ceil(step_images * fraction)
         return Loss(bits_per_dim + self.options.discriminative_weight * nll.float(), bits_per_dim)
 
     def _log_probs(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -146,12 +146,12 @@ def check_discriminative(config: RunConfig) -> None:
         )
 
 
-def _divided(start: int, length: int, share: float) -> tuple[Tensor, Tensor]:
-    """Places within a part, whose first is at position `start` of its step: those in a share of the step, and the rest.
+def _divided(start: int, length: int, fraction: float) -> tuple[Tensor, Tensor]:
+    """Places within a part, whose first is at position `start` of its step: a fraction of the step's, and the rest.
 
-    Position i is where ceil(i * share) < ceil((i + 1) * share): of N positions ceil(N * share), the first always. The
-    order of an epoch is random, so these are random images.
+    Position i is where ceil(i * fraction) < ceil((i + 1) * fraction): of N ceil(N * fraction), the first always.
+    The order of an epoch is random, so these are random images.
     """
-    counts = [math.ceil(position * share) for position in range(start, start + length + 1)]
+    counts = [math.ceil(position * fraction) for position in range(start, start + length + 1)]
     chosen = torch.tensor(counts).diff() > 0
     return torch.nonzero(chosen)[:, 0], torch.nonzero(~chosen)[:, 0]

@@ -1,13 +1,16 @@
 """The learning rate at every step: a warm-up, then nearly constant or half a cosine.
 
-With t the steps before this one, p the share of the run's images that lie before it, T the steps of the warm-up and f
-the final share,
+With t the steps before this one, p the fraction of the run's images that lie before it, T the steps of the warm-up and
+f the final fraction,
 
-    warm(t) = min(1, (t + 1) / T)                                     (linear; Goyal et al. 2017, section 2.2)
-    constant:  lr(t)    = lr * warm(t) * decay^t                      (the original's: it decays at every step)
-    cosine:    lr(t, p) = lr * warm(t) * [f + (1 - f) (1 + cos(pi p)) / 2]   (Loshchilov & Hutter 2017, equation 5)
+    warm(t) = min(1, (t + 1) / T)                                          (linear)
+    constant:  lr(t)    = lr * warm(t) * decay^t                           (the original's: it decays at every step)
+    cosine:    lr(t, p) = lr * warm(t) * [f + (1 - f) (1 + cos(pi p)) / 2]
 
-p is counted in images, so that a changed batch size keeps its place on the curve. It is a share of *all* the epochs
+The warm-up is that of Goyal et al. 2017, arXiv 1706.02677, section 2.2; the cosine that of Loshchilov & Hutter 2017,
+arXiv 1608.03983, equation 5.
+
+p is counted in images, so that a changed batch size keeps its place on the curve. It is a fraction of *all* the epochs
 that are asked for: where `--epochs` is raised on resume, the rate goes up to where the longer cosine is at that
 moment, and ends at f * lr with the new last epoch.
 """

@@ -37,7 +37,7 @@ class TrainProgress:
         bad_steps: steps skipped so far because their loss or gradient was not finite.
         seconds: time spent in steps since the start.
         lr: learning rate of the last step.
-        best: the validation figures of the best checkpoint, and `best_step` its step; empty before the first.
+        best: the validation metrics of the best checkpoint, and `best_step` its step; empty before the first.
         stale_validations: how many validations there were since, none of them better.
         images_digest: of the training images and their labels; empty in checkpoints of earlier versions.
         threads: that the last steps were computed with on a CPU; 0 in checkpoints of earlier versions.

@@ -1,4 +1,4 @@
-"""Training figures for TensorBoard and Weights & Biases, both optional: scalars, sample grids and the configuration.
+"""Training metrics for TensorBoard and Weights & Biases, both optional: scalars, sample grids and the configuration.
 
 Points are placed by training step. A training that goes on continues its curves without a gap or a duplicate: points
 of steps that the checkpoint does not know are hidden (TensorBoard) or kept and not repeated (Weights & Biases).
@@ -38,7 +38,7 @@ class Tracker(Callback):
     """A context in which a training is recorded elsewhere as well; a failure there is told of and ends the recording.
 
     Every `steps_per_point` steps the means of the steps since the last point are recorded, and after every epoch its
-    figures.
+    metrics.
     """
 
     name = "tracker"
@@ -71,13 +71,13 @@ class Tracker(Callback):
             self._log({**means, "epoch": step.epoch + step.images_in_epoch / step.epoch_images})
 
     def on_epoch(self, record: EpochRecord, is_best: bool) -> None:
-        figures: dict[str, float | None] = {}
+        metrics: dict[str, float | None] = {}
         for field in fields(EpochRecord):
             if field.name not in ("epoch", "step", "images_seen", "validation_images"):
                 group = "training" if field.name in _IN_TRAINING else "validation"
                 name = field.name.removeprefix("train_").removeprefix("validation_")
-                figures[f"{group}/{name}"] = getattr(record, field.name)
-        self._log({**figures, "epoch": float(record.epoch)})
+                metrics[f"{group}/{name}"] = getattr(record, field.name)
+        self._log({**metrics, "epoch": float(record.epoch)})
 
     def on_samples(self, path: Path) -> None:
         if not self.failed:
@@ -92,8 +92,8 @@ class Tracker(Callback):
         """
 
     @abstractmethod
-    def log_scalars(self, figures: dict[str, float]) -> None:
-        """Record figures at the present step."""
+    def log_scalars(self, metrics: dict[str, float]) -> None:
+        """Record metrics at the present step."""
 
     @abstractmethod
     def log_image(self, name: str, path: Path) -> None:
@@ -103,8 +103,8 @@ class Tracker(Callback):
     def close(self, crashed: bool) -> None:
         """Write what is left."""
 
-    def _log(self, figures: dict[str, float | None]) -> None:
-        known = {name: value for name, value in figures.items() if value is not None and math.isfinite(value)}
+    def _log(self, metrics: dict[str, float | None]) -> None:
+        known = {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
         if not self.failed:
             self._try(self.log_scalars, known)
 
@@ -143,8 +143,8 @@ class TensorBoardTracker(Tracker):
         indented = "\n".join("    " + line for line in json.dumps(start.config.to_json(), indent=2).splitlines())
         self.writer.add_text("configuration", indented, start.steps_done)
 
-    def log_scalars(self, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
+    def log_scalars(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
             self.writer.add_scalar(name, value, self.at_step)
 
     def log_image(self, name: str, path: Path) -> None:
@@ -201,8 +201,8 @@ class WandbTracker(Tracker):
         write_text(path, f"{identifier}\n")
         return identifier
 
-    def log_scalars(self, figures: dict[str, float]) -> None:
-        self.tracked.log(figures, step=self.at_step)
+    def log_scalars(self, metrics: dict[str, float]) -> None:
+        self.tracked.log(metrics, step=self.at_step)
 
     def log_image(self, name: str, path: Path) -> None:
         self.tracked.log({name: self.wandb.Image(_pixels(path))}, step=self.at_step)
