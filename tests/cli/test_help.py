@@ -14,6 +14,7 @@ import typer.main
 from cpixelcnn import __version__
 from cpixelcnn.cli.app import app
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
+from cpixelcnn.presets import PRESETS
 
 COMMANDS = ("train", "eval", "classify", "sample", "fid", "bpd")
 DECIDED_BY_IMAGES = {"image_channels", "image_height", "image_width", "classes", "class_counts"}
@@ -60,8 +61,40 @@ def test_every_option_is_explained(cli: Callable[..., Any], command: str) -> Non
     outcome = cli(command, "-h")
     assert outcome.code == 0
     for name, option in options(command).items():
-        assert name.lstrip("-") in outcome.out or name == "images"
         assert option.help, f"{command} {name} has no help"
+        assert option.metavar or option.is_flag, f"{command} {name} does not say what stands behind it"
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_fits_80_columns_and_each_section_a_screen(
+    cli: Callable[..., Any], command: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli(*([command] if command else []), "--help").out.rstrip("\n").split("\n")
+    assert max(map(len, lines)) <= 80
+    sections = "\n".join(lines).split("\n\n")
+    assert max(len(section.splitlines()) for section in sections) <= 25
+    assert "\u2026" not in "\n".join(lines)
+    assert sections[-1].startswith("Examples:\n  cpixelcnn ")
+    for name in options(command) if command else ():
+        shown = (name, f"--[no-]{name[2:]}", f"--[no-]{name.removeprefix('--no-')}")
+        assert any(each in "\n".join(lines) for each in shown), f"{name} is cut"
+
+
+def test_help_of_train_shows_defaults_presets_and_extras_as_they_are(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    text = " ".join(cli("train", "--help").out.split())
+    assert "--nr-filters N Channels of the hidden layers. [default: 24]" in text
+    assert "--lr X Learning rate of Adam. [default: 0.003]" in text
+    assert "'cpixelcnn[tensorboard]'" in text and "'cpixelcnn[wandb]'" in text
+    for name, preset in PRESETS.items():
+        assert f"{name} {preset.description}" in text
+
+
+def test_help_has_no_colours_in_a_pipe(cli: Callable[..., Any]) -> None:
+    assert "\x1b[" not in cli("bpd", "--help").out
 
 
 def test_every_field_is_an_option_of_train() -> None:
@@ -87,6 +120,7 @@ def test_short_letters_of_the_lineage() -> None:
         "-x": "--epochs",
         "-s": "--seed",
         "-t": "--save-interval",
+        "-v": "--verbose",
     }
 
 
@@ -96,7 +130,7 @@ def test_shared_options_mean_the_same_everywhere(name: str) -> None:
     found = [options(command)[name] for command in COMMANDS if name in options(command)]
     assert found
     if name not in ("--batch-size", "--out"):
-        assert len({option.help for option in found}) == 1
+        assert len({option.help.removesuffix(" Name several to compare them.") for option in found}) == 1
     assert len({tuple(option.opts) for option in found}) == 1
 
 

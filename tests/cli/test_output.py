@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.table import Table
 
+from cpixelcnn import __version__
 from cpixelcnn.cli import console
 from cpixelcnn.errors import first_line
 
@@ -103,7 +105,7 @@ def test_colours_survive() -> None:
     ("arguments", "message"),
     [
         (["classify", "--json"], "IMAGES"),
-        (["bpd", "--json", "--modle", "x"], "No such option: --modle"),
+        (["bpd", "--json", "--modle", "x"], "no such option: --modle"),
         (["bpd", "--json", "--batch-size", "0"], "--batch-size"),
     ],
 )
@@ -157,3 +159,28 @@ def test_first_lines() -> None:
     assert first_line(ValueError("  one\ntwo")) == "one"
     assert first_line(ValueError()) == "ValueError"
     assert first_line(ValueError("x" * 300), 10) == "x" * 10
+
+
+def test_quiet_leaves_results_warnings_and_errors(cli: Callable[..., Any], run: Path) -> None:
+    loud, quiet = cli("bpd", "--model", run), cli("bpd", "--model", run, "--quiet")
+    assert "model      run" in loud.err
+    assert (quiet.code, quiet.err) == (0, "")
+    assert quiet.out == loud.out
+    assert "there is no model 'nonsense'" in cli("bpd", "--model", "nonsense", "-q").err
+    assert "model      run" in cli("bpd", "--model", run).err, "the next call is loud again"
+
+
+def test_verbose_tells_versions_and_shows_tracebacks(
+    cli: Callable[..., Any], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = cli("bpd", "--model", run, "-v")
+    assert f"versions   cpixelcnn {__version__}, Python 3." in outcome.err
+    assert f"torch {torch.__version__.split('+')[0]}" in outcome.err
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("why")
+
+    monkeypatch.setattr("cpixelcnn.evaluation.bits_per_dim.bits_per_dim", fail)
+    assert "internal error: ZeroDivisionError: why (pass --verbose for the traceback)" in cli("bpd").err
+    with pytest.raises(ZeroDivisionError):
+        cli("bpd", "-v")

@@ -1,4 +1,4 @@
-"""The `cpixelcnn` command: its six sub-commands, and what becomes of errors. Importing this does not import torch."""
+"""The `cpixelcnn` command: its sub-commands, and what becomes of errors. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import sys
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -16,6 +16,7 @@ from cpixelcnn.cli.bpd import bpd
 from cpixelcnn.cli.classify import classify
 from cpixelcnn.cli.evaluate import evaluate
 from cpixelcnn.cli.fid import fid
+from cpixelcnn.cli.help import Command, Group, TrainCommand
 from cpixelcnn.cli.sample import sample
 from cpixelcnn.cli.train import train
 from cpixelcnn.errors import CpixelcnnError, OtherProcessError, OutputError, first_line
@@ -25,16 +26,61 @@ DEBUG_VARIABLE = "CPIXELCNN_DEBUG"
 app = typer.Typer(
     name="cpixelcnn",
     help="Class-conditional PixelCNN++: train it, classify and score images with it, sample from it.",
+    epilog="""\
+cpixelcnn sample                          # images of a model that is included
+cpixelcnn classify photos/                # which class each image belongs to
+cpixelcnn train -d folder -i my-images/   # a model of your own images
+cpixelcnn COMMAND --help                  # the options of a command""",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train)
-app.command("eval")(evaluate)
-app.command("classify")(classify)
-app.command("sample")(sample)
-app.command("fid")(fid)
-app.command("bpd")(bpd)
+app.command(
+    "train",
+    cls=TrainCommand,
+    epilog="""\
+cpixelcnn train                                      # a small one, in minutes
+cpixelcnn train -d folder -i my-images/ --preset small --out runs/mine
+cpixelcnn train --resume runs/mine --epochs 40       # go on, for longer
+cpixelcnn train --preset report -d cpen455 -i cpen455/ --dry-run""",
+)(train)
+app.command(
+    "eval",
+    cls=Command,
+    epilog="""\
+cpixelcnn eval --model small -d cpen455 -i cpen455/    # on the test split
+cpixelcnn eval --model runs/mine --calibrate validation
+cpixelcnn eval --model small --samples out/            # how samples do""",
+)(evaluate)
+app.command(
+    "classify",
+    cls=Command,
+    epilog="""\
+cpixelcnn classify photo.jpg more-photos/ --csv classes.csv
+find . -name '*.jpg' | cpixelcnn classify - --model runs/mine""",
+)(classify)
+app.command(
+    "sample",
+    cls=Command,
+    epilog="""\
+cpixelcnn sample --class koala -k 16 --out koalas
+cpixelcnn sample --complete photo.png --from-row 16 --class koala,panda""",
+)(sample)
+app.command(
+    "fid",
+    cls=Command,
+    epilog="""\
+cpixelcnn fid --samples out/                    # against their own data set
+cpixelcnn fid --samples out/ --reference real/  # against a folder of images""",
+)(fid)
+app.command(
+    "bpd",
+    cls=Command,
+    epilog="""\
+cpixelcnn bpd --model runs/mine                        # on the test split
+cpixelcnn bpd --model small -d cpen455 -i cpen455/ --split validation""",
+)(bpd)
 
 
 def _print_version(asked: bool) -> None:
@@ -57,6 +103,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a character that the locale lacks must not end the work
+    console.quiet = console.verbose = False
     sys.argv[1:] = _with_resume_value(sys.argv[1:])
     code = _run()
     try:
@@ -89,37 +136,44 @@ _last_error = ""
 
 def _run() -> int:
     try:
-        app()
-    except SystemExit as stop:
-        _remember_usage_error(stop)
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return int(app(prog_name="cpixelcnn", standalone_mode=False) or 0)
     except OtherProcessError as error:
         return error.exit_code
     except CpixelcnnError as error:
         return _failed(console.with_flags(str(error)), error.exit_code)
-    except KeyboardInterrupt:
+    except _CommandError as error:
+        return _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
         return 0  # whoever read our output has seen enough
     except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
+        if console.verbose or os.environ.get(DEBUG_VARIABLE):
             raise
         if _is_out_of_memory(error):
             return _failed("out of memory; pass a smaller --batch-size (checkpoints are intact)", 1)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             return _failed(f"the output could not be written ({error.strerror}); choose another place for it", 1)
-        return _failed(
-            f"internal error: {type(error).__name__}: {first_line(error)} (set {DEBUG_VARIABLE}=1 for the traceback)", 1
-        )
-    return 0
+        named = f"{type(error).__name__}: {first_line(error)}"
+        return _failed(f"internal error: {named} (pass --verbose for the traceback)", 1)
 
 
-def _remember_usage_error(stop: SystemExit) -> None:
-    """Keep the message of a usage error, which Typer has printed on its way out, for the JSON document."""
-    global _last_error
-    format_message = getattr(stop.__context__, "format_message", None)
-    if format_message is not None:
-        _last_error = format_message()
+# What Typer raises for a wrong option or argument. It has a name only in the package that Typer is built on, which some
+# of its versions bring along and others import.
+_CommandError: Any = typer.BadParameter.__mro__[2]
+
+
+def _misused(error: Any) -> int:
+    """Tell of a usage error, and where help is."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    message = " ".join(error.format_message().split())
+    code = _failed(message[:1].lower() + message[1:].removesuffix("."), error.exit_code)
+    if context is not None:
+        console.error(f"help: {context.command_path} --help")
+    return code
 
 
 def _is_out_of_memory(error: Exception) -> bool:

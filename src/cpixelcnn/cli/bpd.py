@@ -22,6 +22,8 @@ def bpd(
     device: o.Device = "auto",
     map: Map = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Bits per dimension of a split: given the class, and marginal over the classes.
 

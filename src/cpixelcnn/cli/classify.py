@@ -49,13 +49,18 @@ SkipBad = Annotated[
 Csv = Annotated[
     Path | None,
     typer.Option(
-        "--csv", help="Write a table with a row for each image.", show_default=False, rich_help_panel=o.OUTPUT
+        "--csv",
+        metavar="FILE",
+        help="Write a table with a row for each image.",
+        show_default=False,
+        rich_help_panel=o.OUTPUT,
     ),
 ]
 Submission = Annotated[
     Path | None,
     typer.Option(
         "--submission",
+        metavar="FILE",
         help="Write folder/file,class for each image, as cpen455's own lists have it.",
         show_default=False,
         rich_help_panel=o.OUTPUT,
@@ -77,14 +82,14 @@ def classify(
     submission: Submission = None,
     explain: Explain = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Name the class of images: argmax over classes of log p(x | c) + log p(c).
 
     Results come batch by batch, so that any number of images needs little memory and an interruption loses none that
     is printed or written. Where an image lies in a folder that is named after a class, that is taken for its true
     class, and accuracy is shown. Under torchrun the images are divided among the processes.
-
-    Examples: cpixelcnn classify photos/ --csv classes.csv; find . -name '*.jpg' | cpixelcnn classify -
     """
     from cpixelcnn.evaluation.stream import classify_batches
     from cpixelcnn.evaluation.views import check_views

@@ -7,11 +7,14 @@ full disk, is an error, since the results are lost. No text of foreign origin re
 from __future__ import annotations
 
 import json
+import logging
+import platform
 import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,6 +22,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 
+from cpixelcnn import __version__
 from cpixelcnn import progress as library_progress
 from cpixelcnn.errors import OutputError
 
@@ -27,6 +31,8 @@ PLAIN_INTERVAL = 10.0  # seconds between progress lines where there is no termin
 json_written = False
 _json_rows: int | None = None  # of the array that is being written
 silent = False  # true in all but the first of several processes: none of them speaks, but of an error
+quiet = False  # true after --quiet: nothing but results, warnings and errors
+verbose = False  # true after --verbose
 
 
 class _Console(Console):
@@ -75,10 +81,10 @@ def with_flags(message: str) -> str:
     return re.sub(r"`([a-z][a-z0-9_]*)`", lambda m: _FLAGS.get(m[1], "--" + m[1].replace("_", "-")), message)
 
 
-def info(text: str, *, style: str | None = None) -> None:
-    """A line for people on stderr; brackets in it are printed as they are."""
-    if not silent:
-        error(text, style=style)
+def info(text: str) -> None:
+    """A line for people on stderr, unless they want quiet; brackets in it are printed as they are."""
+    if not silent and not quiet:
+        error(text)
 
 
 def error(text: str, *, style: str | None = None) -> None:
@@ -89,7 +95,27 @@ def error(text: str, *, style: str | None = None) -> None:
 
 def warn(text: str) -> None:
     """A warning on stderr."""
-    info(f"warning: {with_flags(text)}", style="yellow")
+    if not silent:
+        error(f"warning: {with_flags(text)}", style="yellow")
+
+
+def set_quiet(asked: bool) -> None:
+    """What `--quiet` does."""
+    global quiet
+    quiet = quiet or asked
+
+
+def set_verbose(asked: bool) -> None:
+    """What `--verbose` does: messages of the library, and the versions that are at work."""
+    global verbose
+    if not asked or verbose:
+        return
+    verbose = True
+    logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("cpixelcnn").setLevel(logging.DEBUG)
+    versions = [f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "numpy")]
+    info(f"versions   cpixelcnn {__version__}, Python {platform.python_version()}, {', '.join(versions)}")
+    info(f"platform   {platform.platform()}")
 
 
 def print_result(*renderables: RenderableType) -> None:
@@ -186,7 +212,7 @@ def activity(name: str, *, unit: str = "", rate: tuple[str, int] | None = None) 
         unit: of its steps, shown behind their number.
         rate: what to show the speed in, and how many steps one of it takes: ("images/s", rows of an image).
     """
-    if silent or not stderr().is_terminal:
+    if silent or quiet or not stderr().is_terminal:
         yield PlainProgress(name, rate)
         return
     columns = (

@@ -30,6 +30,7 @@ Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
+        metavar="MODEL",
         autocompletion=o.model_names,
         help=f"{o.MODEL_HELP} Name several to compare them.",
         show_default=False,
@@ -39,6 +40,7 @@ Samples = Annotated[
     Path | None,
     typer.Option(
         "--samples",
+        metavar="PATH",
         help="Score labelled samples instead of a split: a folder, as `cpixelcnn sample` makes it, or an npz file.",
         show_default=False,
         rich_help_panel=o.DATA,
@@ -48,6 +50,7 @@ Calibrate = Annotated[
     str | None,
     typer.Option(
         "--calibrate",
+        metavar="SPLIT",
         help="Fit a temperature on this split (validation, say) and store it beside the weights, for classify.",
         show_default=False,
         rich_help_panel=o.DATA,
@@ -57,6 +60,7 @@ SaveLogLikelihoods = Annotated[
     Path | None,
     typer.Option(
         "--save-log-likelihoods",
+        metavar="FILE",
         help="Write log p(x | c) of every image under every class to this npz file, with labels, classes and names.",
         show_default=False,
         rich_help_panel=o.OUTPUT,
@@ -81,6 +85,8 @@ def evaluate(
     device: o.Device = "auto",
     save_log_likelihoods: SaveLogLikelihoods = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Score a model on a labelled split or on samples: accuracy, F1, confusion, calibration and bits per dimension.
 

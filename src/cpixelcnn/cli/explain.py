@@ -30,6 +30,7 @@ Explain = Annotated[
     Path | None,
     typer.Option(
         "--explain",
+        metavar="FOLDER",
         help="Draw for each image, into this folder, where the evidence for its class against the runner-up lies.",
         show_default=False,
         rich_help_panel=o.OUTPUT,

@@ -21,16 +21,21 @@ SamplesFolder = Annotated[
     Path,
     typer.Option(
         "--samples",
+        metavar="PATH",
         help="Folder of samples, as `cpixelcnn sample` makes them, or of any images; or an npz file of them.",
     ),
 ]
 Features = Annotated[
-    str, typer.Option("--features", help="auto, inception or efficientnet-lite0 (whose distance is not an FID).")
+    str,
+    typer.Option(
+        "--features", metavar="NAME", help="auto, inception or efficientnet-lite0 (whose distance is not an FID)."
+    ),
 ]
 Dims = Annotated[
     int | None,
     typer.Option(
         "--dims",
+        metavar="N",
         help="Dimensions of Inception's features: 64, 192, 768 or 2048 (the default). Asks for Inception.",
         show_default=False,
     ),
@@ -38,13 +43,17 @@ Dims = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(
-        "--weights", help="File of Inception's weights (pt_inception-2015-12-05-6726825d.pth).", show_default=False
+        "--weights",
+        metavar="FILE",
+        help="File of Inception's weights (pt_inception-2015-12-05-6726825d.pth).",
+        show_default=False,
     ),
 ]
 Reference = Annotated[
     Path | None,
     typer.Option(
         "--reference",
+        metavar="PATH",
         help="A folder of images, or statistics (.npz with mu and sigma), instead of a data set.",
         show_default=False,
     ),
@@ -53,6 +62,7 @@ SaveStatistics = Annotated[
     Path | None,
     typer.Option(
         "--save-statistics",
+        metavar="FILE",
         help="Also write the statistics of the reference to this .npz, for --reference another time.",
         show_default=False,
     ),
@@ -61,12 +71,15 @@ ReferenceSize = Annotated[
     int | None,
     typer.Option(
         "--reference-size",
+        metavar="N",
         min=8,
         help="Height and width of the reference images; the samples' unless given (64: cpen455 as stored).",
         show_default=False,
     ),
 ]
-Split = Annotated[str, typer.Option("--split", help="Split of the reference images: train, validation or test.")]
+Split = Annotated[
+    str, typer.Option("--split", metavar="NAME", help="Split of the reference images: train, validation or test.")
+]
 
 
 def fid(
@@ -85,6 +98,8 @@ def fid(
     batch_size: o.BatchSizeForInference = 50,
     device: o.Device = "auto",
     json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Frechet distance between samples and real images, by default the test split of the samples' data set."""
     from cpixelcnn.config import DataConfig

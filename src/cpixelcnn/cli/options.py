@@ -10,9 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from cpixelcnn.cli import console
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig, field_help
 
-ARCHITECTURE, TRAINING, DATA, OUTPUT = "Architecture", "Training", "Data", "Output"
+# Sections of the help. What belongs to none is what one needs every day, and comes first.
+DATA, ARCHITECTURE, OPTIMISATION, OBJECTIVE = "Data", "Architecture", "Optimisation", "Augmentation and objective"
+CHECKPOINTS, MACHINE, OUTPUT = "Validation and checkpoints", "Speed and memory", "Output"
 
 
 def model_names() -> list[str]:
@@ -36,18 +39,29 @@ def _field(config: type, name: str, *short: str, negatable: bool = False, panel:
         declaration,
         *short,
         help=field_help(config, name),
+        metavar=None if negatable else _metavar(config, name),
         rich_help_panel=panel,
         show_default=False,
-        autocompletion=dataset_names if name == "dataset" else None,
+        autocompletion=_COMPLETIONS.get(name),
     )
+
+
+_COMPLETIONS = {"dataset": dataset_names, "init_from": model_names}
+_METAVARS = {"data_dir": "FOLDER", "init_from": "MODEL", "threads": "N|auto", "keep_checkpoints": "N|all"}
+
+
+def _metavar(config: type, name: str) -> str:
+    """What stands for the value of a field in the help: N for whole numbers, X for others, NAME for words."""
+    kind = str(config.__dataclass_fields__[name].type)  # type: ignore[attr-defined]
+    return _METAVARS.get(name) or ("N" if kind.startswith("int") else "X" if kind.startswith("float") else "NAME")
 
 
 def _model(name: str, *short: str) -> Any:
     return _field(ModelConfig, name, *short, panel=ARCHITECTURE)
 
 
-def _train(name: str, *short: str, negatable: bool = False) -> Any:
-    return _field(TrainConfig, name, *short, negatable=negatable, panel=TRAINING)
+def _train(panel: str | None, name: str, *short: str, negatable: bool = False) -> Any:
+    return _field(TrainConfig, name, *short, negatable=negatable, panel=panel)
 
 
 # Architecture
@@ -60,39 +74,39 @@ ClassEmbeddingDim = Annotated[int | None, _model("class_embedding_dim")]
 Dropout = Annotated[float | None, _model("dropout")]
 
 # Training
-Epochs = Annotated[int | None, _train("epochs", "-x")]
-BatchSize = Annotated[int | None, _train("batch_size", "-b")]
-Lr = Annotated[float | None, _train("lr", "-l")]
-LrDecay = Annotated[float | None, _train("lr_decay", "-e")]
-Schedule = Annotated[str | None, _train("schedule")]
-LrFinal = Annotated[float | None, _train("lr_final")]
-WarmupSteps = Annotated[int | None, _train("warmup_steps")]
-Beta1 = Annotated[float | None, _train("beta1")]
-Beta2 = Annotated[float | None, _train("beta2")]
-ClipGradNorm = Annotated[float | None, _train("clip_grad_norm")]
-WeightDecay = Annotated[float | None, _train("weight_decay")]
-Accumulate = Annotated[int | None, _train("accumulate")]
-RecomputeActivations = Annotated[bool | None, _train("recompute_activations", negatable=True)]
-EmaDecay = Annotated[float | None, _train("ema_decay")]
-HorizontalFlip = Annotated[bool | None, _train("horizontal_flip", negatable=True)]
-Shift = Annotated[int | None, _train("shift")]
-Balanced = Annotated[bool | None, _train("balanced", negatable=True)]
-DiscriminativeWeight = Annotated[float | None, _train("discriminative_weight")]
-DiscriminativeClasses = Annotated[int | None, _train("discriminative_classes")]
-DiscriminativeShare = Annotated[float | None, _train("discriminative_share")]
-Precision = Annotated[str | None, _train("precision")]
-Compile = Annotated[str | None, _train("compile")]
-Threads = Annotated[str | None, _train("threads")]
-TrainSeed = Annotated[int | None, _train("seed", "-s")]
-EvalInterval = Annotated[int | None, _train("eval_interval")]
-EvalImages = Annotated[int | None, _train("eval_images")]
-SampleInterval = Annotated[int | None, _train("sample_interval")]
-SaveInterval = Annotated[int | None, _train("save_interval", "-t")]
-KeepCheckpoints = Annotated[str | None, _train("keep_checkpoints")]
-MaxBadSteps = Annotated[int | None, _train("max_bad_steps")]
-Patience = Annotated[int | None, _train("patience")]
-MaxMinutes = Annotated[float | None, _train("max_minutes")]
-InitFrom = Annotated[str | None, _train("init_from")]
+Epochs = Annotated[int | None, _train(None, "epochs", "-x")]
+BatchSize = Annotated[int | None, _train(None, "batch_size", "-b")]
+Lr = Annotated[float | None, _train(None, "lr", "-l")]
+TrainSeed = Annotated[int | None, _train(None, "seed", "-s")]
+InitFrom = Annotated[str | None, _train(None, "init_from")]
+LrDecay = Annotated[float | None, _train(OPTIMISATION, "lr_decay", "-e")]
+Schedule = Annotated[str | None, _train(OPTIMISATION, "schedule")]
+LrFinal = Annotated[float | None, _train(OPTIMISATION, "lr_final")]
+WarmupSteps = Annotated[int | None, _train(OPTIMISATION, "warmup_steps")]
+Beta1 = Annotated[float | None, _train(OPTIMISATION, "beta1")]
+Beta2 = Annotated[float | None, _train(OPTIMISATION, "beta2")]
+ClipGradNorm = Annotated[float | None, _train(OPTIMISATION, "clip_grad_norm")]
+WeightDecay = Annotated[float | None, _train(OPTIMISATION, "weight_decay")]
+EmaDecay = Annotated[float | None, _train(OPTIMISATION, "ema_decay")]
+HorizontalFlip = Annotated[bool | None, _train(OBJECTIVE, "horizontal_flip", negatable=True)]
+Shift = Annotated[int | None, _train(OBJECTIVE, "shift")]
+Balanced = Annotated[bool | None, _train(OBJECTIVE, "balanced", negatable=True)]
+DiscriminativeWeight = Annotated[float | None, _train(OBJECTIVE, "discriminative_weight")]
+DiscriminativeClasses = Annotated[int | None, _train(OBJECTIVE, "discriminative_classes")]
+DiscriminativeShare = Annotated[float | None, _train(OBJECTIVE, "discriminative_share")]
+EvalInterval = Annotated[int | None, _train(CHECKPOINTS, "eval_interval")]
+EvalImages = Annotated[int | None, _train(CHECKPOINTS, "eval_images")]
+SampleInterval = Annotated[int | None, _train(CHECKPOINTS, "sample_interval")]
+SaveInterval = Annotated[int | None, _train(CHECKPOINTS, "save_interval", "-t")]
+KeepCheckpoints = Annotated[str | None, _train(CHECKPOINTS, "keep_checkpoints")]
+Patience = Annotated[int | None, _train(CHECKPOINTS, "patience")]
+MaxMinutes = Annotated[float | None, _train(CHECKPOINTS, "max_minutes")]
+MaxBadSteps = Annotated[int | None, _train(CHECKPOINTS, "max_bad_steps")]
+Precision = Annotated[str | None, _train(MACHINE, "precision")]
+Compile = Annotated[str | None, _train(MACHINE, "compile")]
+Threads = Annotated[str | None, _train(MACHINE, "threads")]
+Accumulate = Annotated[int | None, _train(MACHINE, "accumulate")]
+RecomputeActivations = Annotated[bool | None, _train(MACHINE, "recompute_activations", negatable=True)]
 
 # Data
 Dataset = Annotated[str | None, _field(DataConfig, "dataset", "-d", panel=DATA)]
@@ -114,23 +128,27 @@ MODEL_HELP = (
 )
 Model = Annotated[
     str | None,
-    typer.Option("--model", autocompletion=model_names, help=MODEL_HELP, show_default=False),
+    typer.Option("--model", metavar="MODEL", autocompletion=model_names, help=MODEL_HELP, show_default=False),
 ]
 RawWeights = Annotated[
     bool, typer.Option("--raw-weights", help="Use the weights themselves rather than their moving average.")
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-BatchSizeForInference = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images computed together.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
+BatchSizeForInference = Annotated[
+    int, typer.Option("--batch-size", "-b", min=1, metavar="N", help="Images computed together.")
+]
 Prior = Annotated[
     str,
     typer.Option(
         "--prior",
+        metavar="PRIOR",
         help="Class prior: uniform, training, estimated (from the images, without their labels), or one number a class "
         "(0.4,0.2,0.2,0.2).",
     ),
 ]
 Views = Annotated[
-    int, typer.Option("--views", help="2 to classify each image by its mirror image as well (mean of log p).")
+    int,
+    typer.Option("--views", metavar="N", help="2 to classify each image by its mirror image as well (mean of log p)."),
 ]
 Uncalibrated = Annotated[
     bool, typer.Option("--uncalibrated", help="Leave the calibration alone that is stored with the model.")
@@ -139,17 +157,43 @@ Split = Annotated[
     str,
     typer.Option(
         "--split",
+        metavar="NAME",
         help="train, validation or test; auto: test where it is labelled, else validation.",
         rich_help_panel=DATA,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, everything else on stderr.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON document on stdout, everything else on stderr.", rich_help_panel=OUTPUT
+    ),
+]
+
+
+def _quiet(*short: str) -> Any:
+    text = "Show results, warnings and errors only."
+    return typer.Option("--quiet", *short, callback=console.set_quiet, help=text, rich_help_panel=OUTPUT)
+
+
+Quiet = Annotated[bool, _quiet("-q")]
+QuietTraining = Annotated[bool, _quiet()]  # -q has long been the number of residual blocks there
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=console.set_verbose,
+        help="Show versions, messages of the library, and tracebacks of internal errors.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
         "-o",
-        help="The run directory; the next free runs/DATASET-PRESET-NUMBER unless given.",
+        help="The run directory.",
+        metavar="FOLDER",
         show_default=False,
     ),
 ]

@@ -22,6 +22,7 @@ Map = Annotated[
     Path | None,
     typer.Option(
         "--map",
+        metavar="FILE",
         help="Draw to this PNG file where in the image, and in which channel, the bits are spent.",
         show_default=False,
         rich_help_panel=o.OUTPUT,

@@ -38,7 +38,6 @@ def sample(
     seed: so.Seed = 0,
     batch_size: o.BatchSizeForInference = 64,
     device: o.Device = "auto",
-    json: o.Json = False,
     sampler: so.Sampler = "incremental",
     precision: so.Precision = "float32",
     mixture_temperature: so.MixtureTemperature = 1.0,
@@ -51,6 +50,9 @@ def sample(
     format: so.Format = "png",
     strip: so.Strip = False,
     overwrite: so.Overwrite = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Draw images from a model, exactly, pixel by pixel; interrupted, the same command goes on.
 

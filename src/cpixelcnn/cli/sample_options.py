@@ -14,47 +14,67 @@ Classes = Annotated[
     typer.Option(
         "--class",
         "-c",
+        metavar="CLASS",
         help="Classes by name (in any case) or number, separated by commas, or all; may be repeated.",
         show_default="all",
     ),
 ]
 PerClass = Annotated[
     int,
-    typer.Option("--per-class", "-k", min=1, help="Images of each class; a folder that holds fewer gets the others."),
+    typer.Option(
+        "--per-class", "-k", metavar="N", min=1, help="Images of each class; a folder that holds fewer gets the others."
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", "-s", min=0, help="Seed; the same one gives the same images.")]
+Seed = Annotated[
+    int, typer.Option("--seed", "-s", metavar="N", min=0, help="Seed; the same one gives the same images.")
+]
 Sampler = Annotated[
     str,
     typer.Option(
         "--sampler",
+        metavar="NAME",
         help="incremental, or naive: the whole network for every pixel, the slow reference.",
         rich_help_panel=HOW,
     ),
 ]
 Precision = Annotated[
     str,
-    typer.Option("--precision", help="float32, or bfloat16: faster in large batches, not exact.", rich_help_panel=HOW),
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="float32, or bfloat16: faster in large batches, not exact.",
+        rich_help_panel=HOW,
+    ),
 ]
 MixtureTemperature = Annotated[
     float,
     typer.Option(
         "--mixture-temperature",
+        metavar="X",
         help="Temperature of the mixture's choice; 1 is the model, other values are not its distribution.",
         rich_help_panel=HOW,
     ),
 ]
 ScaleTemperature = Annotated[
     float,
-    typer.Option("--scale-temperature", help="Temperature of the logistics' scales; 1 likewise.", rich_help_panel=HOW),
+    typer.Option(
+        "--scale-temperature",
+        metavar="X",
+        help="Temperature of the logistics' scales; 1 likewise.",
+        rich_help_panel=HOW,
+    ),
 ]
 Guidance = Annotated[
     float,
-    typer.Option("--guidance", help="Weight w in p(x|c)^(1+w) / p(x)^w; 0 is the model.", rich_help_panel=HOW),
+    typer.Option(
+        "--guidance", metavar="X", help="Weight w in p(x|c)^(1+w) / p(x)^w; 0 is the model.", rich_help_panel=HOW
+    ),
 ]
 GuidanceModel = Annotated[
     str | None,
     typer.Option(
         "--guidance-model",
+        metavar="MODEL",
         help="An unconditional model for p(x), as --model takes it; the mixture over the classes unless given.",
         show_default=False,
         rich_help_panel=HOW,
@@ -64,6 +84,7 @@ Complete = Annotated[
     list[Path] | None,
     typer.Option(
         "--complete",
+        metavar="PATH",
         help="Complete these images (files or folders) from a row downwards, by default each in the class that its "
         "folder names, or else in every class; may be repeated.",
         show_default=False,
@@ -74,6 +95,7 @@ FromRow = Annotated[
     int | None,
     typer.Option(
         "--from-row",
+        metavar="N",
         min=0,
         help="First row that is drawn; half of the height unless given.",
         show_default=False,
@@ -82,11 +104,18 @@ FromRow = Annotated[
 ]
 Out = Annotated[
     Path,
-    typer.Option("--out", "-o", help="Folder for the images, the grid and the manifest.", rich_help_panel=FILES),
+    typer.Option(
+        "--out", "-o", metavar="FOLDER", help="Folder for the images, the grid and the manifest.", rich_help_panel=FILES
+    ),
 ]
 Format = Annotated[
     str,
-    typer.Option("--format", help="png, or npz: one file for all images, for large numbers.", rich_help_panel=FILES),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="png, or npz: one file for all images, for large numbers.",
+        rich_help_panel=FILES,
+    ),
 ]
 Strip = Annotated[
     bool,

@@ -17,7 +17,7 @@ from cpixelcnn.cli import options as o
 from cpixelcnn.cli.console import plural
 from cpixelcnn.cli.setup import shared_work
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
-from cpixelcnn.presets import PRESETS
+from cpixelcnn.presets import DEFAULT_PRESET, PRESETS
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +34,9 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         autocompletion=lambda: list(PRESETS),
-        help=f"A whole configuration: {', '.join(PRESETS)} (tiny unless given).",
-        show_default=False,
+        metavar="NAME",
+        help="A whole configuration (they are listed below); options that are given win over it.",
+        show_default=DEFAULT_PRESET,
     ),
 ]
 Resume = Annotated[
@@ -43,24 +44,41 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         "-r",
+        metavar="[RUN]",
         help="Resume a run, named by its path or its name under runs/. Without a value (or with auto): --out or the "
         "newest run if it holds a checkpoint; otherwise a new run starts.",
         show_default=False,
     ),
 ]
 TensorBoard = Annotated[
-    bool, typer.Option("--tensorboard", help="Record for TensorBoard as well (pip install 'cpixelcnn\\[tensorboard]').")
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Record for TensorBoard as well (pip install 'cpixelcnn[tensorboard]').",
+        rich_help_panel=o.OUTPUT,
+    ),
 ]
 Wandb = Annotated[
-    bool, typer.Option("--wandb", help="Record for Weights & Biases as well (pip install 'cpixelcnn\\[wandb]').")
+    bool,
+    typer.Option(
+        "--wandb",
+        help="Record for Weights & Biases as well (pip install 'cpixelcnn[wandb]').",
+        rich_help_panel=o.OUTPUT,
+    ),
 ]
 NoTest = Annotated[
-    bool, typer.Option("--no-test", help="Do not evaluate the best checkpoint on the test split at the end.")
+    bool,
+    typer.Option(
+        "--no-test",
+        help="Do not evaluate the best checkpoint on the test split at the end.",
+        rich_help_panel=o.CHECKPOINTS,
+    ),
 ]
 Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
+        metavar="FILE",
         help="Take settings from a JSON or TOML file, such as a run's config.json or the output of --dry-run. "
         "Options that are given win over it, and it wins over the preset.",
         show_default=False,
@@ -73,46 +91,16 @@ DryRun = Annotated[
 
 def train(
     preset: Preset = None,
-    nr_resnets: o.NrResnets = None,
-    nr_filters: o.NrFilters = None,
-    nr_logistic_mix: o.NrLogisticMix = None,
-    early_fusion: o.EarlyFusion = None,
-    film: o.Film = None,
-    class_embedding_dim: o.ClassEmbeddingDim = None,
-    dropout: o.Dropout = None,
     epochs: o.Epochs = None,
     batch_size: o.BatchSize = None,
     lr: o.Lr = None,
-    lr_decay: o.LrDecay = None,
-    schedule: o.Schedule = None,
-    lr_final: o.LrFinal = None,
-    warmup_steps: o.WarmupSteps = None,
-    beta1: o.Beta1 = None,
-    beta2: o.Beta2 = None,
-    clip_grad_norm: o.ClipGradNorm = None,
-    weight_decay: o.WeightDecay = None,
-    accumulate: o.Accumulate = None,
-    recompute_activations: o.RecomputeActivations = None,
-    ema_decay: o.EmaDecay = None,
-    horizontal_flip: o.HorizontalFlip = None,
-    shift: o.Shift = None,
-    balanced: o.Balanced = None,
-    discriminative_weight: o.DiscriminativeWeight = None,
-    discriminative_classes: o.DiscriminativeClasses = None,
-    discriminative_share: o.DiscriminativeShare = None,
-    precision: o.Precision = None,
-    compile: o.Compile = None,
-    threads: o.Threads = None,
     seed: o.TrainSeed = None,
-    eval_interval: o.EvalInterval = None,
-    eval_images: o.EvalImages = None,
-    sample_interval: o.SampleInterval = None,
-    save_interval: o.SaveInterval = None,
-    keep_checkpoints: o.KeepCheckpoints = None,
-    max_bad_steps: o.MaxBadSteps = None,
-    patience: o.Patience = None,
-    max_minutes: o.MaxMinutes = None,
+    out: o.Out = None,
+    resume: Resume = None,
     init_from: o.InitFrom = None,
+    config: Config = None,
+    device: o.Device = "auto",
+    dry_run: DryRun = False,
     dataset: o.Dataset = None,
     data_dir: o.DataDir = None,
     image_size: o.ImageSize = None,
@@ -122,15 +110,47 @@ def train(
     split_seed: o.SplitSeed = None,
     skip_bad: o.SkipBad = None,
     download: o.Download = False,
-    out: o.Out = None,
-    resume: Resume = None,
+    nr_resnets: o.NrResnets = None,
+    nr_filters: o.NrFilters = None,
+    nr_logistic_mix: o.NrLogisticMix = None,
+    early_fusion: o.EarlyFusion = None,
+    film: o.Film = None,
+    class_embedding_dim: o.ClassEmbeddingDim = None,
+    dropout: o.Dropout = None,
+    lr_decay: o.LrDecay = None,
+    schedule: o.Schedule = None,
+    lr_final: o.LrFinal = None,
+    warmup_steps: o.WarmupSteps = None,
+    beta1: o.Beta1 = None,
+    beta2: o.Beta2 = None,
+    clip_grad_norm: o.ClipGradNorm = None,
+    weight_decay: o.WeightDecay = None,
+    ema_decay: o.EmaDecay = None,
+    horizontal_flip: o.HorizontalFlip = None,
+    shift: o.Shift = None,
+    balanced: o.Balanced = None,
+    discriminative_weight: o.DiscriminativeWeight = None,
+    discriminative_classes: o.DiscriminativeClasses = None,
+    discriminative_share: o.DiscriminativeShare = None,
+    eval_interval: o.EvalInterval = None,
+    eval_images: o.EvalImages = None,
+    sample_interval: o.SampleInterval = None,
+    save_interval: o.SaveInterval = None,
+    keep_checkpoints: o.KeepCheckpoints = None,
+    patience: o.Patience = None,
+    max_minutes: o.MaxMinutes = None,
+    max_bad_steps: o.MaxBadSteps = None,
     no_test: NoTest = False,
-    config: Config = None,
+    precision: o.Precision = None,
+    compile: o.Compile = None,
+    threads: o.Threads = None,
+    accumulate: o.Accumulate = None,
+    recompute_activations: o.RecomputeActivations = None,
     tensorboard: TensorBoard = False,
     wandb: Wandb = False,
-    dry_run: DryRun = False,
     json: o.Json = False,
-    device: o.Device = "auto",
+    quiet: o.QuietTraining = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Train a model, by default a small one on the embedded images; Ctrl-C saves and --resume goes on.
 

@@ -65,7 +65,9 @@ class TrainingDisplay(Callback):
         self.line = LiveLine(total)
         self.line.images_seen = start.images_seen
         terminal = console.stderr()
-        if terminal.is_interactive and not console.silent:  # a dumb terminal is not: nothing moves there
+        if terminal.is_interactive and not (
+            console.silent or console.quiet
+        ):  # a dumb terminal is not: nothing moves there
             self.live = Live(self.line, console=terminal, refresh_per_second=_REFRESHES, transient=True)
             self.live.start()
 
