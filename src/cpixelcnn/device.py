@@ -111,6 +111,12 @@ def network_precision(name: str, device: torch.device) -> Iterator[None]:
         yield
 
 
+def inner_precision(x: torch.Tensor) -> torch.dtype:
+    """In which precision matrix products of x run: what `network_precision` chose, else that of x."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 def widest_float(device: torch.device) -> torch.dtype:
     """The widest floating-point type of a device: float64, but for MPS, which has none."""
     return torch.float32 if device.type == "mps" else torch.float64

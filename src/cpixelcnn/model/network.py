@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cpixelcnn.config import ModelConfig, RunConfig
-from cpixelcnn.device import exact_float32, network_precision, widest_float
+from cpixelcnn.device import exact_float32, inner_precision, network_precision, widest_float
 from cpixelcnn.errors import DataError
 from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
 from cpixelcnn.model.fused.sharing import as_one_pass, one_forward_pass
@@ -192,9 +192,13 @@ class PixelCNN(nn.Module):
         x = F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0)
         x = F.pad(x, (0, -width % 4, 0, -height % 4)).contiguous(memory_format=torch.channels_last)
 
-        u = down_shift(self.u_in(x))
-        ul = down_shift(self.ul_in_above(x)) + right_shift(self.ul_in_left(x))
-        streams = u, ul
+        # Both ends of the network stay in float32 where the rest runs in bfloat16: there a weight rounded to 8 bits
+        # moves what is predicted by a good part of a grey level, at every pixel alike (docs/model.md).
+        with network_precision("float32", x.device):
+            u = down_shift(self.u_in(x))
+            ul = down_shift(self.ul_in_above(x)) + right_shift(self.ul_in_left(x))
+        inner = inner_precision(x)
+        streams = u.to(inner), ul.to(inner)
         skips = [streams]
         for i, up_level in enumerate(self.up_levels):
             for pair in cast(nn.ModuleList, up_level):
@@ -213,7 +217,8 @@ class PixelCNN(nn.Module):
                 u, ul = streams
                 streams = self.u_double[i](u), self.ul_double[i](ul)
 
-        parameters: Tensor = self.out(F.elu(streams[1]))
+        with network_precision("float32", x.device):
+            parameters: Tensor = self.out(F.elu(streams[1].to(x.dtype)))
         return parameters[:, :, :height, :width]
 
     def distribution(self, images: Tensor, labels: Tensor | None = None) -> DiscretizedLogisticMixture:
