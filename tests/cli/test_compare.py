@@ -60,4 +60,4 @@ def test_models_of_other_classes_are_refused(cli: Cli, run: Path, renamed: Path)
 def test_options_for_one_model(cli: Cli, run: Path) -> None:
     outcome = cli("eval", run, run, "--calibrate", "validation", "--save-log-likelihoods", "x.npz")
     assert outcome.code == 2
-    assert "--calibrate, --save-log-likelihoods is for one model only" in outcome.err
+    assert "--calibrate, --save-log-likelihoods: for one model only" in outcome.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
+from cpixelcnn.cli.checkpoints import CheckpointOutput, score_run
 from cpixelcnn.cli.compare import compare_models
 from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.output_files import check_output, writing
@@ -68,6 +70,32 @@ SaveLogLikelihoods = Annotated[
 ]
 
 
+AllCheckpoints = Annotated[
+    bool,
+    typer.Option("--all-checkpoints", help="Score every checkpoint that a run has kept, over its epochs."),
+]
+Fid = Annotated[
+    str | None,
+    typer.Option(
+        "--fid",
+        metavar="auto|DIMS",
+        help="With --all-checkpoints: also the distance of 25 samples of each class from the images; auto, or 64, 192, "
+        "768 or 2048 dimensions of Inception.",
+        show_default=False,
+    ),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE",
+        help="With --all-checkpoints: write a table with a row for each checkpoint.",
+        show_default=False,
+        rich_help_panel=o.OUTPUT,
+    ),
+]
+
+
 def evaluate(
     runs: Runs = None,
     model: Models = None,
@@ -84,6 +112,10 @@ def evaluate(
     batch_size: o.BatchSizeForInference = 64,
     device: o.Device = "auto",
     save_log_likelihoods: SaveLogLikelihoods = None,
+    all_checkpoints: AllCheckpoints = False,
+    fid: Fid = None,
+    csv: Csv = None,
+    plots: o.Plots = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -103,8 +135,16 @@ def evaluate(
     choice.check()
     check_output(save_log_likelihoods, "--save-log-likelihoods")
     models = [*(runs or []), *(model or [])]
+    for_one = {"--calibrate": calibrate, "--save-log-likelihoods": save_log_likelihoods}
+    if all_checkpoints:
+        if len(models) > 1:
+            raise ConfigError("--all-checkpoints is for one run; name one")
+        refuse_for("one model", for_one)
+        score_run(models[0] if models else None, choice, scoring, CheckpointOutput(fid, csv, plots, json))
+        return
+    refuse_for("--all-checkpoints", {"--fid": fid, "--csv": csv, "--plots": plots})
     if len(models) > 1:
-        refuse_for("one model", {"--calibrate": calibrate, "--save-log-likelihoods": save_log_likelihoods})
+        refuse_for("one model", for_one)
         compare_models(models, choice, scoring, json=json)
         return
     with shared_work() as processes:
@@ -141,14 +181,14 @@ def evaluate(
         console.print_result(calibration_table(calibration))
 
 
-def refuse_for(what: str, options: dict[str, object]) -> None:
+def refuse_for(what: str, options: Mapping[str, object]) -> None:
     """Refuse options that are given although they are for something else.
 
     Raises:
         ConfigError: names them.
     """
     if named := [flag for flag, value in options.items() if value not in (None, False)]:
-        raise ConfigError(f"{', '.join(named)} is for {what} only; leave it out")
+        raise ConfigError(f"{', '.join(named)}: for {what} only; leave out what is not")
 
 
 def _save_log_likelihoods(path: Path, result: Evaluation, images: ImageSet) -> None:

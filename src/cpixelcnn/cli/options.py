@@ -187,6 +187,16 @@ Verbose = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Plots = Annotated[
+    Path | None,
+    typer.Option(
+        "--plots",
+        metavar="DIR",
+        help="Draw pictures of the results into this folder.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

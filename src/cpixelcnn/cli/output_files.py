@@ -25,6 +25,19 @@ def check_output(path: Path | None, flag: str) -> None:
         raise ConfigError(f"{flag} {path} cannot be written (there is no such folder, or it is not yours)")
 
 
+def check_folder(path: Path | None, flag: str) -> None:
+    """Refuse a place where no folder can be made, before the work whose result would be lost.
+
+    Raises:
+        ConfigError: names the option and says why.
+    """
+    if path is None:
+        return
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ConfigError(f"{flag} {path} cannot be made, since {existing} is no folder that can be written to")
+
+
 @contextmanager
 def unwritable(path: Path, flag: str) -> Iterator[None]:
     """While open, an error of the file system names the option.

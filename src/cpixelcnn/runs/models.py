@@ -99,7 +99,7 @@ def find_model(
     if os.path.isdir(path / CHECKPOINTS):
         return _in_run(path, ema, "run")
     if os.path.isfile(path / WEIGHTS) or os.path.isfile(path / MANIFEST):
-        return ModelFile(_in_checkpoint(path, ema), f"checkpoint {path}")
+        return ModelFile(weights_in(path, ema), f"checkpoint {path}")
     if str(reference) in shipped:
         return ModelFile(shipped[str(reference)], f"shipped model {str(reference)!r}")
     if os.path.isdir(path):
@@ -173,7 +173,7 @@ def _in_run(run: Path, ema: bool, kind: str) -> ModelFile:
     candidates = [run / "best", run / "last", *reversed(checkpoint_paths(run))]
     for checkpoint in dict.fromkeys(path.resolve() for path in candidates if path.is_dir()):
         try:
-            weights = _in_checkpoint(checkpoint, ema)
+            weights = weights_in(checkpoint, ema)
         except CheckpointError as error:
             warnings.append(str(error))
             continue
@@ -183,8 +183,12 @@ def _in_run(run: Path, ema: bool, kind: str) -> ModelFile:
     raise CheckpointError(f"{run} holds no usable checkpoint{detail}")
 
 
-def _in_checkpoint(checkpoint: Path, ema: bool) -> Path:
-    """The weight file of a checkpoint; its digest and its header are compared with what they should be."""
+def weights_in(checkpoint: Path, ema: bool) -> Path:
+    """The weight file of a checkpoint; its digest and its header are compared with what they should be.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
     name = EMA_WEIGHTS if ema else WEIGHTS
     verify_checkpoint(checkpoint, only=(name,))
     read_config(checkpoint / name)

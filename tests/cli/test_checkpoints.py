@@ -1,0 +1,78 @@
+"""`cpixelcnn eval --all-checkpoints`: a run over its epochs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cpixelcnn.cli import checkpoints
+from cpixelcnn.runs.kept_checkpoints import CheckpointScores, KeptCheckpoint
+
+Cli = Callable[..., Any]
+
+
+def test_every_checkpoint_as_eval_scores_it(cli: Cli, run: Path, tmp_path: Path) -> None:
+    arguments = ["--split", "train", "--json"]
+    outcome = cli("eval", run, "--all-checkpoints", *arguments, "--csv", "epochs.csv", "--plots", "pictures")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    (found,) = document["checkpoints"]
+    expected = cli("eval", run / "last", *arguments).document
+    for name in ("accuracy", "f1_macro", "nll_posterior", "bpd", "bpd_marginal", "bpd_stderr", "n_images"):
+        assert found[name] == expected[name]
+    assert [found["accuracy_low"], found["accuracy_high"]] == expected["accuracy_ci95"]
+    assert (found["epoch"], found["distance"], document["damaged"]) == (1, None, [])
+    with open("epochs.csv", newline="") as file:
+        assert [float(row["accuracy"]) for row in csv.DictReader(file)] == [found["accuracy"]]
+    with Image.open("pictures/checkpoints.png") as picture:
+        assert picture.size == (1200, 480)
+    assert "--keep-checkpoints all" in outcome.err
+
+
+def test_with_a_distance_for_people(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "_distance_to", lambda *_: lambda model: ("FID", 12.5))
+    outcome = cli("eval", run, "--all-checkpoints", "--split", "train", "--fid", "192")
+    assert outcome.code == 0, outcome.err
+    assert "embedded, train split, 16 images" in outcome.out
+    for words in ("epoch", "accuracy, %", "FID", "12.5"):
+        assert words in outcome.out
+
+
+def test_what_is_scored_is_written_before_an_interruption(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(kept: list[KeptCheckpoint], *_: Any, **__: Any) -> Iterator[CheckpointScores]:
+        yield CheckpointScores(1, 5, 80, 20, 0.5, 0.3, 0.7, 0.45, 1.25, 3.5, 3.51, 0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cpixelcnn.evaluation.checkpoints.score_checkpoints", interrupted)
+    outcome = cli("eval", run, "--all-checkpoints", "--split", "train", "--csv", "epochs.csv")
+    assert outcome.code == 130
+    assert len(Path("epochs.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--csv", "x.csv"], "--csv: for --all-checkpoints only"),
+        (["--all-checkpoints", "--calibrate", "test"], "--calibrate: for one model only"),
+        (["--all-checkpoints", "--model", "tiny"], "for one run"),
+        (["--all-checkpoints", "--fid", "best"], "neither auto nor"),
+        (["--all-checkpoints", "--csv", "absent/x.csv"], "--csv absent/x.csv cannot be written"),
+        (["--all-checkpoints", "--plots", "/dev/null/x"], "--plots /dev/null/x cannot be made"),
+    ],
+)
+def test_options_that_do_not_go_together(cli: Cli, run: Path, arguments: list[str], message: str) -> None:
+    outcome = cli("eval", run, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not Path("x.csv").exists()
+
+
+def test_no_run(cli: Cli, run: Path) -> None:
+    outcome = cli("eval", run / "best" / "ema.safetensors", "--all-checkpoints")
+    assert outcome.code == 4
+    assert "is no run directory" in outcome.err
