@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cpixelcnn.errors import first_line
 from cpixelcnn.foreign_files import WEIGHT_BYTES, open_regular
+
+_SYSTEM_MESSAGE = re.compile(r"([^: ][^:]*) \(os error (\d+)\)")  # as Rust gives it
 
 
 @contextmanager
@@ -25,12 +29,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        share(temporary)
-        flush_to_disk(temporary)
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            share(temporary)
+            flush_to_disk(temporary)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """While open, what cannot be written is an OSError that names `path`, whatever library writes.
+
+    Safetensors (in Rust) and torch (in C++) have errors of their own for a full disk. Safetensors gives the system's
+    message. Torch hides it, but where it writes to an open file of Python's, that file's error is the context of its.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    except Exception as error:
+        if isinstance(error.__context__, OSError) and "inline_container" in str(error):
+            raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from None
+        if "inline_container" in str(error):
+            raise OSError(errno.EIO, first_line(error), str(path)) from None
+        if type(error).__name__ == "SafetensorError":
+            message = _SYSTEM_MESSAGE.search(str(error))
+            reason, number = (message[1], int(message[2])) if message else (first_line(error), errno.EIO)
+            raise OSError(number, reason, str(path)) from None
         raise
 
 

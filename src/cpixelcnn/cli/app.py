@@ -152,8 +152,9 @@ def _run() -> int:
             raise
         if _is_out_of_memory(error):
             return _failed("out of memory; pass a smaller --batch-size (checkpoints are intact)", 1)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            return _failed(f"the output could not be written ({error.strerror}); choose another place for it", 1)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            what = error.filename or "the output"
+            return _failed(f"{what} could not be written ({error.strerror}); make room, or choose another place", 1)
         named = f"{type(error).__name__}: {first_line(error)}"
         return _failed(f"internal error: {named} (pass --verbose for the traceback)", 1)
 

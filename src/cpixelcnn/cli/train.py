@@ -189,7 +189,10 @@ def train(
         if processes.is_main:
             from cpixelcnn.training.results import write_results
 
-            write_results(result, evaluation)
+            try:
+                write_results(result, evaluation)
+            except OSError as error:  # they are shown all the same
+                console.warn(f"{error.filename or result.run} could not be written ({error.strerror})")
         if json:
             _write_json(result.run)
         elif result.finished:

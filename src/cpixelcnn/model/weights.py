@@ -16,7 +16,7 @@ from cpixelcnn.config import ModelConfig, RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError, first_line
 from cpixelcnn.foreign_files import MissingFileError, UnreadableFileError, parse_json, read_safetensors_header
 from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.storage import share
+from cpixelcnn.storage import share, writing
 
 CONFIG = "cpixelcnn_config"  # in the metadata of the header
 _KINDS = {"F64", "F32", "F16", "BF16"}
@@ -24,10 +24,15 @@ _WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # what DistributedDataParallel an
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], config: RunConfig) -> None:
-    """Write a state dictionary with its configuration; names are those of a plain `PixelCNN`."""
+    """Write a state dictionary with its configuration; names are those of a plain `PixelCNN`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     tensors = {_plain_name(name): tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(tensors, path, metadata={"format": "pt", CONFIG: json.dumps(config.to_json())})
-    share(path)
+    with writing(path):
+        save_file(tensors, path, metadata={"format": "pt", CONFIG: json.dumps(config.to_json())})
+        share(path)
 
 
 def read_config(path: Path) -> RunConfig:

@@ -21,7 +21,7 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.weights import save_weights
 from cpixelcnn.runs import layout as runs
-from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, replace_link, write_json
+from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, replace_link, write_json, writing
 from cpixelcnn.training.restoring import read_training
 from cpixelcnn.training.state import TrainProgress, TrainState
 
@@ -60,7 +60,8 @@ def save_checkpoint(run: Path, config: RunConfig, state: TrainState, *, finished
         save_weights(temporary / runs.WEIGHTS, state.model.state_dict(), config)
         save_weights(temporary / runs.EMA_WEIGHTS, state.ema.model.state_dict(), config)
         stored = {"optimiser": state.optimiser.state_dict(), "progression": asdict(progress)}
-        torch.save(stored, temporary / runs.TRAINER)
+        with writing(final), (temporary / runs.TRAINER).open("wb") as file:
+            torch.save(stored, file)
         write_json(temporary / "config.json", config.to_json())
         _write_manifest(temporary, progress, finished)
         if final.exists():  # the same step, saved again because validation has ended since

@@ -167,12 +167,15 @@ class Training:
 
                 # Validate the moving average.
                 validate = (progress.epoch + 1) % self.options.eval_interval == 0 or self._in_last_epoch()
+                best_before = progress.best, progress.best_step
                 record, is_best = self._close_epoch(validate)
                 finished = self._finished()
                 # The metrics before the checkpoint: resuming can drop a line, but cannot add one.
                 on_main(writer.log, self.log, record)
                 if is_best or finished or progress.epoch % self.options.save_interval == 0:
-                    on_main(writer.save, finished)
+                    saved = on_main(writer.save, finished)
+                    if is_best and not saved:  # a later epoch must beat what there is on the disk
+                        progress.best, progress.best_step = best_before
                 callback.on_epoch(record, is_best)
 
                 # Sample from it.

@@ -65,8 +65,8 @@ class RunWriter:
             except Exception as error:  # no picture is worth a training
                 self.callback.on_warning(f"the curves could not be drawn ({error})")
 
-    def save(self, finished: bool) -> None:
-        """Save a checkpoint.
+    def save(self, finished: bool) -> bool:
+        """Save a checkpoint; returns whether it was possible.
 
         Raises:
             CheckpointError: the last one could not be saved.
@@ -82,6 +82,8 @@ class RunWriter:
                 raise CheckpointError(f"{message}; make room and go on with `resume` {self.run}") from None
             older = f"{kept[-1].name} is still good" if kept else "there is none yet"
             self.callback.on_warning(f"{message}; training goes on, {older}")
+            return False
+        return True
 
     def _require_finite_weights(self) -> None:
         parameters = [*self.state.model.parameters(), *self.state.ema.model.parameters()]
