@@ -45,8 +45,9 @@ from cpixelcnn.runs.metrics_log import METRICS, MetricsLog
 from cpixelcnn.runs.models import find_model
 from cpixelcnn.sampling.folder.reader import read_samples
 from cpixelcnn.storage import file_digest
-from cpixelcnn.training.checkpoint import find_checkpoint, restore
+from cpixelcnn.training.checkpoint import find_checkpoint
 from cpixelcnn.training.plan import read_request
+from cpixelcnn.training.restoring import restore
 from cpixelcnn.training.results import read_results
 from cpixelcnn.training.state import create_state
 
