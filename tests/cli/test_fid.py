@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from PIL import Image
 
-from cpixelcnn.cli import fid as command
+from cpixelcnn.cli import fid_reference
+from cpixelcnn.fid.protocols import PROTOCOLS
 from cpixelcnn.sampling.folder.reader import read_samples
 
 Cli = Callable[..., Any]
@@ -49,11 +53,122 @@ def test_the_document(cli: Cli, samples: Path, against: list[object], inception:
 
 
 def test_for_people(cli: Cli, samples: Path, against: list[object], inception: list[object]) -> None:
-    outcome = cli("fid", "--samples", samples, *against, *inception)
+    outcome = cli("fid", "--samples", samples, *against, *inception, "--per-class")
     assert outcome.code == 0, outcome.err
-    assert "FID" in outcome.out
-    assert "floor" in outcome.out
-    assert "inception, 64 dimensions" in outcome.out
+    for text in (
+        "FID",
+        "KID",
+        "+-",
+        "floor (4 real images)",
+        *("precision", "recall", "density", "coverage"),
+        "panda (1 of 2)",
+        "4 (8x8 RGB), covariance of rank 3 at most",
+        "8 (8x8 RGB), covariance of rank 7 at most",
+        "hamburger 1, panda 1, koala 1, pizza 1",
+        "hamburger 2, panda 2, koala 2, pizza 2",
+        "inception, 64 dimensions",
+    ):
+        assert text in outcome.out, outcome.out
+
+
+def write_course(root: Path) -> Path:
+    """The layout of cpen455 with two images of each class in every split, 64x64 as there."""
+    from cpixelcnn.datasets.drawings import generate
+
+    for split in ("train", "validation", "test"):
+        (root / split).mkdir(parents=True)
+        images, labels = generate(split, 8, height=64, width=64)
+        lines = []
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            Image.fromarray(np.moveaxis(image, 0, 2)).save(root / split / f"{number}.png")
+            lines.append(f"{split}/{number}.png,{-1 if split == 'test' else label}\n")
+        (root / f"{split}.csv").write_text("".join(lines))
+    return root
+
+
+def test_the_course_s_protocol(
+    cli: Cli, samples: Path, inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """References as they are stored, samples as many of each class as it says; the floor has the samples' size."""
+    monkeypatch.setitem(PROTOCOLS, "course", dataclasses.replace(PROTOCOLS["course"], n_per_class=1))
+    course = ["fid", "--samples", samples, "--protocol", "course", "--weights", inception_weights, "--device", "cpu"]
+    data = ["--dataset", "cpen455", "--data-dir", write_course(tmp_path / "course")]
+    outcome = cli(*course, *data, "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert (document["measured_by"], document["features"], document["dims"]) == ("course", "inception", 192)
+    assert (document["sample_size"], document["reference_size"]) == ("8x8 RGB", "64x64 RGB")
+    assert (document["n_samples"], document["n_reference"], document["n_floor"]) == (4, 8, 4)
+    assert "train (8x8 RGB)" in document["protocol"]
+    assert (document["rank_samples"], document["rank_reference"]) == (3, 7)
+    assert document["balance"]["samples"] == [1, 1, 1, 1]
+    assert document["balance"]["reference"] is None
+    told = "\n".join(document["warnings"])
+    assert "rank-deficient" in told
+    assert "samples are 8x8 RGB but reference images 64x64 RGB" in told
+    outcome = cli(*course, *data, "--per-class", "--json")
+    assert outcome.code == 3
+    assert "such as validation" in outcome.document["error"]
+    outcome = cli(*course, "--json")
+    assert outcome.code == 2
+    assert "--protocol course compares with images of cpen455" in outcome.document["error"]
+
+
+def test_the_standard_protocol(
+    cli: Cli, samples: Path, against: list[object], photographs: Path, inception_weights: Path
+) -> None:
+    standard = ["fid", "--samples", samples, "--protocol", "standard", "--weights", inception_weights, "--json"]
+    outcome = cli(*standard, *against)
+    assert outcome.code == 0, outcome.err
+    assert (outcome.document["measured_by"], outcome.document["dims"]) == ("standard", 2048)
+    assert "takes 10,000 samples or more, and these are 4" in outcome.err
+    outcome = cli(*standard, *against, "--reference-size", 16)
+    assert outcome.code == 2
+    assert "preprocessed alike" in outcome.document["error"]
+
+
+def test_a_protocol_and_what_contradicts_it(cli: Cli, samples: Path) -> None:
+    for arguments, message in (
+        (["course", "--dims", 64], "--protocol course means --dims 192, but 64 is given"),
+        (["course", "--features", "efficientnet-lite0"], "--features inception"),
+        (["course", "--split", "train"], "--split test"),
+        (["course", "--reference-size", 32], "--reference-size 64"),
+        (["cours"], "did you mean 'course'"),
+    ):
+        outcome = cli("fid", "--samples", samples, "--protocol", *arguments, "--json")
+        assert outcome.code == 2
+        assert message in outcome.document["error"]
+    outcome = cli("fid", "--samples", samples, "--protocol", "course", "--json")
+    assert outcome.code == 3  # never another network in its place
+    assert "--weights" in outcome.document["error"]
+
+
+def test_distances_of_the_classes(cli: Cli, samples: Path, against: list[object], inception: list[object]) -> None:
+    outcome = cli("fid", "--samples", samples, *against, *inception, "--per-class", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [(of["name"], of["n_samples"], of["n_reference"]) for of in outcome.document["per_class"]] == [
+        (name, 1, 2) for name in ("hamburger", "panda", "koala", "pizza")
+    ]
+    assert {of["value"] for of in outcome.document["per_class"]} == {None}  # of one image each
+
+
+def test_the_samples_of_the_shipped_model_of_photographs_need_no_data(cli: Cli, photographs: Path) -> None:
+    """The package has features of the images that it may not have itself."""
+    enlarged = photographs / "enlarged"
+    enlarged.mkdir()
+    for path in sorted((photographs / "test").rglob("*.png")):
+        Image.open(path).resize((32, 32)).save(enlarged / f"{path.parent.name}-{path.name}")
+    common = ["fid", "--samples", enlarged, "--model", "small"]
+    outcome = cli(*common, "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert (document["features"], document["is_fid"]) == ("efficientnet-lite0", False)
+    assert (document["n_samples"], document["n_reference"], document["n_floor"]) == (8, 519, 8)
+    assert document["kernel"]["value"] > document["kernel_floor"]["value"]
+    assert "that come with the package" in outcome.err
+    outcome = cli(*common, "--split", "validation", "--json")
+    assert outcome.code == 2
+    assert "--data-dir" in outcome.document["error"]
 
 
 def test_real_images_against_themselves(
@@ -153,11 +268,11 @@ def test_by_default_the_reference_is_what_the_samples_were_learned_from(
 ) -> None:
     asked: list[tuple[str, str, int | None]] = []
 
-    def instead(config: Any, split: str, *_: Any) -> Any:
+    def instead(_: Any, config: Any, split: str, *__: Any) -> Any:
         asked.append((config.dataset, split, config.image_size))
-        raise command.typer.Exit(0)
+        raise typer.Exit(0)
 
-    monkeypatch.setattr(command, "_load_references", instead)
+    monkeypatch.setattr(fid_reference.ReferenceOptions, "_load", instead)
     cli("fid", "--samples", samples, *inception)
     cli("fid", "--samples", samples, *inception, "--split", "validation", "--reference-size", 16)
     assert asked == [("embedded", "test", 8), ("embedded", "validation", 16)]

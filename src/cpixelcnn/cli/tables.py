@@ -13,7 +13,6 @@ from cpixelcnn.evaluation.scores import ClassificationScores
 
 if TYPE_CHECKING:
     from cpixelcnn.evaluation.calibration import Calibration
-    from cpixelcnn.fid.score import FrechetScore
     from cpixelcnn.training.loop import TrainResult
 
 
@@ -117,17 +116,3 @@ def evaluation_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Accuracy first, then bits per dimension."""
     assert evaluation.scores is not None
     return score_rows(evaluation.scores)[:2] + density_rows(evaluation.density)
-
-
-def frechet_table(score: FrechetScore) -> Table:
-    """A Frechet distance with what one must know to read it."""
-    name = "FID" if score.is_fid else f"Frechet distance ({score.features}; not an FID)"
-    rows = [
-        (name, f"{score.value:.4g}"),
-        ("floor", "unknown" if score.floor is None else f"{score.floor:.4g}  ({score.n_floor} real images)"),
-        ("samples", str(score.n_samples)),
-        ("references", "unknown" if score.n_reference is None else str(score.n_reference)),
-        ("features", f"{score.features}, {score.dims} dimensions"),
-        ("protocol", score.protocol),
-    ]
-    return facts("distance of the samples from the reference images", rows)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
+from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet, find_class
 from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.errors import DataError, first_line
 from cpixelcnn.fid.features import FeatureNetwork
@@ -28,6 +28,9 @@ _KINDS = {
     "image_size": ("U", 0),
     "weights_digest": ("U", 0),
 }
+
+
+Real = TypeVar("Real", bound="ImageSet | FeatureSet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,21 @@ def size_of(image_set: ImageSet) -> str:
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
 
 
-def as_many(real: ImageSet | FeatureSet | None, labels: Tensor, classes: tuple[str, ...]) -> Any:
+def in_classes(real: Real, classes: tuple[str, ...]) -> Real:
+    """The same with labels that are indices into these classes, found by name; unchanged where some are not there."""
+    if classes in ((), real.classes) or not real.classes:
+        return real
+    found = [find_class(name, classes) for name in real.classes]
+    indices = [index for index in found if index is not None]
+    if len(set(indices)) < len(found):
+        return real
+    labels = torch.where(real.labels == UNLABELLED, UNLABELLED, torch.tensor(indices)[real.labels])
+    return replace(real, labels=labels, classes=classes)
+
+
+def as_many(
+    real: ImageSet | FeatureSet | None, labels: Tensor, classes: tuple[str, ...]
+) -> ImageSet | FeatureSet | None:
     """As many real images as there are samples: of each class as many, where both sides know their classes.
 
     Where they do not, the images are spread evenly over the classes. The first images are taken, and all there are
@@ -97,6 +114,7 @@ def as_many(real: ImageSet | FeatureSet | None, labels: Tensor, classes: tuple[s
     """
     if real is None or min(len(real), len(labels)) < 2:
         return None
+    real = in_classes(real, classes)
     if real.labelled and real.classes == classes and bool((labels != UNLABELLED).all()):
         members = [torch.nonzero(real.labels == label)[:, 0] for label in range(len(classes))]
         counts = torch.bincount(labels, minlength=len(classes)).tolist()

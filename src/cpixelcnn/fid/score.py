@@ -14,7 +14,7 @@ from cpixelcnn.errors import DataError
 from cpixelcnn.fid.balance import ClassBalance, class_balance
 from cpixelcnn.fid.caveats import caveats, describe
 from cpixelcnn.fid.extractor import Extractor
-from cpixelcnn.fid.feature_sets import FeatureSet, as_many, size_of
+from cpixelcnn.fid.feature_sets import FeatureSet, as_many, in_classes, size_of
 from cpixelcnn.fid.features import BATCH_SIZE, FeatureNetwork, choose_features
 from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance, save_statistics
 from cpixelcnn.fid.kernel import KernelDistance, kernel_distance
@@ -52,6 +52,7 @@ class FrechetScore:
         neighbours_floor: the same for the real images behind the floor.
         balance: images of each class on either side.
         per_class: the distance of each class from the real images of that class; empty unless asked for.
+        measured_by: name of the protocol that fixed all this; None where nothing but the caller did.
     """
 
     value: float
@@ -74,6 +75,7 @@ class FrechetScore:
     neighbours_floor: NeighbourScores | None
     balance: ClassBalance
     per_class: tuple[ClassDistance, ...] = ()
+    measured_by: str | None = None
 
 
 def fid_score(
@@ -200,9 +202,9 @@ def score_samples(
     Raises:
         DataError: see `frechet_score`.
     """
-    real = reference.features
+    real = reference.features and in_classes(reference.features, samples.classes)
     if per_class:
-        _require_classes(samples, reference)
+        _require_classes(samples, real, reference.description)
     network = extractor.network
     floor = as_many(reference.floor, samples.labels, samples.classes)
     extractor.expect(samples)
@@ -235,8 +237,7 @@ def score_samples(
     )
 
 
-def _require_classes(samples: ImageSet, reference: Reference) -> None:
-    real = reference.features
+def _require_classes(samples: ImageSet, real: FeatureSet | None, description: str) -> None:
     if not samples.labelled:
         raise DataError(
             f"`per_class` needs samples of known classes, and those of {samples.name} are not known; "
@@ -244,7 +245,7 @@ def _require_classes(samples: ImageSet, reference: Reference) -> None:
         )
     if real is None or not real.labelled:
         raise DataError(
-            f"`per_class` needs real images of known classes, and the reference is {reference.description}; "
+            f"`per_class` needs real images of known classes, and the reference is {description}; "
             "choose a labelled split, such as validation"
         )
     if samples.classes and real.classes != samples.classes:

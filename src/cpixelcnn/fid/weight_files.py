@@ -20,7 +20,11 @@ from cpixelcnn.storage import file_digest
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION_FILE}"
 INCEPTION_DIGEST = "6726825d"  # the first 8 hexadecimal digits of its SHA-256, all that its publisher states
-EFFICIENTNET_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
+EFFICIENTNET_DIGESTS = {  # SHA-256 of the file in each package
+    "efficientnet-lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet-lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet-lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
 REMEDY = f"download {INCEPTION_FILE} from the pytorch-fid project's releases and pass it with `weights`"
 _DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer or a byte
 _LARGEST = 1 << 30  # bytes of a weight file; Inception's has 95 million
