@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
+from cpixelcnn.cli.findings import find_bits, title_of
 from cpixelcnn.cli.output_files import check_output
-from cpixelcnn.cli.pictures import Map, find_bits_map, save_bits_map, title_of
+from cpixelcnn.cli.pictures import Map, save_bits_map
 from cpixelcnn.cli.setup import data_config, load_images, load_model, parse_prior, shared_work
 
 
@@ -52,7 +53,7 @@ def bpd(
             density.require_finite()
         title = f"{images.name}, {images.split} split"
         if map is not None:
-            found = find_bits_map(loaded, images, prior=chosen_prior, batch_size=batch_size, processes=processes)
+            found = find_bits(loaded, images, prior=chosen_prior, batch_size=batch_size, processes=processes)
             with processes.together():
                 if processes.is_main:
                     save_bits_map(map, found, title_of(loaded, title))

@@ -13,8 +13,10 @@ from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli.checkpoints import CheckpointOutput, score_run
 from cpixelcnn.cli.compare import compare_models
+from cpixelcnn.cli.findings import find_all
 from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.output_files import check_output, writing
+from cpixelcnn.cli.pictures import Map, PictureOptions, Report, draw_pictures
 from cpixelcnn.cli.scoring import Scoring, document
 from cpixelcnn.cli.setup import LoadedModel, parse_prior, shared_work
 from cpixelcnn.errors import CheckpointError, ConfigError
@@ -115,7 +117,9 @@ def evaluate(
     all_checkpoints: AllCheckpoints = False,
     fid: Fid = None,
     csv: Csv = None,
+    map: Map = None,
     plots: o.Plots = None,
+    report: Report = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -125,6 +129,7 @@ def evaluate(
     Several models are laid side by side and compared image by image. Under torchrun the images are divided among the
     processes.
     """
+    from cpixelcnn.evaluation.calibration import find_calibration
     from cpixelcnn.evaluation.views import check_views
 
     scoring = Scoring(parse_prior(prior), views, batch_size, device, raw_weights)
@@ -134,21 +139,25 @@ def evaluate(
     choice = ImageChoice(samples, calibrate or split, dataset, data_dir, skip_bad, download)
     choice.check()
     check_output(save_log_likelihoods, "--save-log-likelihoods")
+    pictures = PictureOptions(map, plots, report)
     models = [*(runs or []), *(model or [])]
     for_one = {"--calibrate": calibrate, "--save-log-likelihoods": save_log_likelihoods}
+    for_one |= {"--map": map, "--report": report}
     if all_checkpoints:
         if len(models) > 1:
             raise ConfigError("--all-checkpoints is for one run; name one")
         refuse_for("one model", for_one)
         score_run(models[0] if models else None, choice, scoring, CheckpointOutput(fid, csv, plots, json))
         return
-    refuse_for("--all-checkpoints", {"--fid": fid, "--csv": csv, "--plots": plots})
+    refuse_for("--all-checkpoints", {"--fid": fid, "--csv": csv})
     if len(models) > 1:
-        refuse_for("one model", for_one)
+        refuse_for("one model", {**for_one, "--plots": plots})
         compare_models(models, choice, scoring, json=json)
         return
     with shared_work() as processes:
         with processes.together():
+            if processes.is_main:
+                pictures.check()
             loaded = scoring.load(models[0] if models else None, processes)
             images, config = choice.load(loaded)
         result = scoring.score(loaded, images, processes)
@@ -160,6 +169,21 @@ def evaluate(
                 calibration = _fit_calibration(loaded, images, result, scoring.prior)
                 if processes.is_main:
                     _store_calibration(loaded, calibration)
+        if pictures:
+            with processes.together():
+                stored = calibration or find_calibration(loaded.path)
+            findings = find_all(
+                loaded,
+                images,
+                result,
+                data=choice.title(images),
+                calibration=stored,
+                batch_size=batch_size,
+                processes=processes,
+            )
+            with processes.together():
+                if processes.is_main:
+                    draw_pictures(pictures, findings, config)
     if result.missing:
         console.warn(result.missing)
     if json:

@@ -191,7 +191,7 @@ Plots = Annotated[
     Path | None,
     typer.Option(
         "--plots",
-        metavar="DIR",
+        metavar="FOLDER",
         help="Draw pictures of the results into this folder.",
         show_default=False,
         rich_help_panel=OUTPUT,

@@ -1,7 +1,9 @@
-"""Pictures that the commands draw beside what they print."""
+"""Pictures that `eval` and `bpd` draw beside what they print."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +11,18 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.output_files import writing
+from cpixelcnn.cli.findings import Findings
+from cpixelcnn.cli.output_files import check_output, claim_folder, unwritable, writing
 
 if TYPE_CHECKING:
-    from cpixelcnn.cli.setup import LoadedModel
-    from cpixelcnn.datasets.image_set import ImageSet
-    from cpixelcnn.distributed import Processes
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cpixelcnn.config import DataConfig
     from cpixelcnn.evaluation.pixel_maps import BitsMap
-    from cpixelcnn.evaluation.priors import Prior
+
+INDEX = "pictures.json"
+_COLUMNS = 4  # of the picture of mistakes
 
 Map = Annotated[
     Path | None,
@@ -28,43 +34,136 @@ Map = Annotated[
         rich_help_panel=o.OUTPUT,
     ),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write everything to one HTML page, which needs no network and no other file.",
+        show_default=False,
+        rich_help_panel=o.OUTPUT,
+    ),
+]
 
 
-def find_bits_map(
-    loaded: LoadedModel, images: ImageSet, *, prior: Prior, batch_size: int, processes: Processes
-) -> BitsMap:
-    """Where the bits of these images are spent; every process calls this and gets the whole map."""
-    from cpixelcnn.evaluation.pixel_maps import bits_map
+@dataclass(frozen=True)
+class PictureOptions:
+    """The files that are wanted beside what is printed.
 
-    with console.activity("bits map") as progress:
-        return bits_map(
-            loaded.model,
-            images.images,
-            images.labels,
-            prior=prior,
-            batch_size=batch_size,
-            processes=processes,
-            progress=progress,
-        )
+    Attributes:
+        map: `--map`.
+        plots: `--plots`.
+        report: `--report`.
+    """
+
+    map: Path | None = None
+    plots: Path | None = None
+    report: Path | None = None
+
+    def __bool__(self) -> bool:
+        return any((self.map, self.plots, self.report))
+
+    def check(self) -> None:
+        """Refuse places that cannot be written, before the work; make the folder.
+
+        Raises:
+            ConfigError: names the option and says why.
+        """
+        check_output(self.map, "--map")
+        check_output(self.report, "--report")
+        if self.plots is not None:
+            claim_folder(self.plots, "--plots", INDEX)
 
 
-def save_bits_map(path: Path, found: BitsMap, about: str) -> None:
-    """Draw a map to the file that `--map` names."""
-    from cpixelcnn.plots.figures import save_figure
-    from cpixelcnn.plots.maps import draw_bits_map
+def draw_pictures(options: PictureOptions, findings: Findings, data: DataConfig | None) -> None:
+    """Draw whatever the options name.
+
+    Args:
+        options: the files that are wanted.
+        findings: what they show.
+        data: how the images were read, where that is known.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+    from cpixelcnn.cli.report import save_report
+
+    if options.map is not None:
+        save_bits_map(options.map, findings.bits, findings.about)
+    if options.plots is not None:
+        save_plots(options.plots, findings)
+    if options.report is not None:
+        save_report(options.report, findings, data)
+
+
+def save_bits_map(path: Path, bits: BitsMap, about: str) -> None:
+    """Draw where bits are spent to the file that `--map` names."""
+    from cpixelcnn.storage import write_png
 
     with writing(path, "--map"):
-        save_figure(path, draw_bits_map(found.bits, title=bits_title(found, about)))
+        write_png(path, _bits(bits, about))
 
 
-def title_of(loaded: LoadedModel, data: str) -> str:
-    """The model and the data, for above a picture."""
-    from cpixelcnn.runs.models import model_name
+def save_plots(folder: Path, findings: Findings) -> None:
+    """Draw all that there is to draw into the folder that `--plots` names, and list it in a file there."""
+    from cpixelcnn.storage import write_json, write_png
 
-    return f"{model_name(loaded.path)}: {data}"
+    names = []
+    for name, picture in _plots(findings):
+        with writing(folder / name, "--plots"):
+            write_png(folder / name, picture)
+        names.append(name)
+    images = findings.images
+    about = {"model": str(findings.loaded.path), "dataset": images.name, "split": images.split}
+    with unwritable(folder, "--plots"):
+        write_json(folder / INDEX, {**about, "n_images": len(images), "pictures": names})
 
 
-def bits_title(found: BitsMap, about: str) -> str:
-    """What a map of bits is of."""
-    given = ", class given" if found.conditional else ""
-    return f"{about}, {console.plural(found.n_images, 'image')}{given}"
+def _plots(findings: Findings) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Names of files and what is in them."""
+    from cpixelcnn.plots.curves import draw_curves
+    from cpixelcnn.plots.figures import pixels
+    from cpixelcnn.plots.maps import draw_evidence
+    from cpixelcnn.plots.scores import draw_confusion, draw_reliability
+
+    about, classes, scores = findings.about, findings.classes, findings.evaluation.scores
+    if scores is not None:
+        yield "confusion.png", pixels(draw_confusion(scores.confusion, classes, title=about))
+        yield "reliability.png", pixels(draw_reliability(findings.reliability, title=about))
+    if findings.mistakes:
+        yield "mistakes.png", _mistakes(findings)
+    for number, (mistake, evidence) in enumerate(zip(findings.mistakes, findings.evidence, strict=True), 1):
+        first, second = classes[mistake.prediction], classes[mistake.label]
+        figure = draw_evidence(
+            findings.images.images[mistake.index],
+            evidence,
+            first=first,
+            second=second,
+            title=findings.file_name(mistake.index),
+        )
+        yield f"evidence-{number:02}.png", pixels(figure)
+    yield "bits.png", _bits(findings.bits, about)
+    if findings.records:
+        yield "curves.png", pixels(draw_curves(findings.records, title=about, nr_classes=len(classes)))
+
+
+def _mistakes(findings: Findings) -> NDArray[np.uint8]:
+    import torch
+
+    from cpixelcnn.plots.grids import captioned_tiles
+
+    classes = findings.classes
+    captions = [
+        (f"is {classes[each.label]}", f"taken for {classes[each.prediction]}", findings.told_probability(each))
+        for each in findings.mistakes
+    ]
+    chosen = torch.tensor([each.index for each in findings.mistakes])
+    return captioned_tiles(findings.images.images[chosen], captions, _COLUMNS)
+
+
+def _bits(bits: BitsMap, about: str) -> NDArray[np.uint8]:
+    from cpixelcnn.plots.figures import pixels
+    from cpixelcnn.plots.maps import draw_bits_map
+
+    given = ", class given" if bits.conditional else ""
+    return pixels(draw_bits_map(bits.bits, title=f"{about}, {console.plural(bits.n_images, 'image')}{given}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ _ENOUGH_TO_CUT = 12  # records from which on an axis may leave out the first, hi
 _MOST_MARKERS = 40  # with more points than this, markers would touch each other
 
 Point = tuple[float, float]
+Panel = Callable[["Axes", Sequence[EpochRecord], int], None]
 
 
 def save_curves(run: Path, *, title: str = "", nr_classes: int = 0) -> Path:
@@ -47,20 +48,38 @@ def draw_curves(records: Sequence[EpochRecord], *, title: str = "", nr_classes: 
     Raises:
         ValueError: no record has anything that could be drawn.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    panels = [draw for draw, exists in ((_accuracy, _has_accuracy), (_bits, _has_bits)) if exists(records)]
+    panels = _panels(records)
     if not panels:
         raise ValueError("there is nothing to draw")
     figure, axes = new_figure(WIDTH, HEIGHT, len(panels))
     if title:
         figure.suptitle(title)
     for draw, each in zip(panels, axes, strict=True):
-        draw(each, records, nr_classes)
-        each.set_xlabel("epoch")
-        each.xaxis.set_major_locator(MaxNLocator(integer=True))
-        each.legend(frameon=False)
+        _draw(draw, each, records, nr_classes)
     return figure
+
+
+def draw_panels(records: Sequence[EpochRecord], *, nr_classes: int = 0) -> list[Figure]:
+    """The panels of `draw_curves` as figures of their own, none where there is nothing to draw."""
+    figures = []
+    for draw in _panels(records):
+        figure, (axes,) = new_figure(WIDTH // 2, HEIGHT)
+        _draw(draw, axes, records, nr_classes)
+        figures.append(figure)
+    return figures
+
+
+def _panels(records: Sequence[EpochRecord]) -> list[Panel]:
+    return [draw for draw, exists in ((_accuracy, _has_accuracy), (_bits, _has_bits)) if exists(records)]
+
+
+def _draw(panel: Panel, axes: Axes, records: Sequence[EpochRecord], nr_classes: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel(axes, records, nr_classes)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
 
 
 def _has_accuracy(records: Sequence[EpochRecord]) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
 
 DPI = 100
 BLUE, ORANGE, GREY = "#006aaa", "#d55e00", "#6e747e"  # of Okabe and Ito's palette, which colour-blind people can tell
+INK, GRID = "#22262b", "#e4e7eb"
+_ON_DARK = {
+    INK: "#e3e6ea",
+    "#000000": "#9aa1ab",
+    GREY: "#9aa1ab",
+    GRID: "#343a42",
+    BLUE: "#56b4e9",
+    ORANGE: "#f0883e",
+}
 
 
 Box = tuple[float, float, float, float]  # left, bottom, width, height
@@ -38,7 +50,7 @@ def new_figure(width: int, height: int, columns: int = 1) -> tuple[Figure, list[
     figure = blank_figure(width, height, "constrained")
     axes = list(figure.subplots(1, columns, squeeze=False)[0])
     for each in axes:
-        each.grid(color="#e4e7eb", linewidth=0.8)
+        each.grid(color=GRID, linewidth=0.8)
         each.set_axisbelow(True)
         each.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -75,20 +87,42 @@ def as_shown(image: Tensor) -> NDArray[np.uint8]:
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
-    """The picture of a figure, uint8 (height, width, 3).
+    """The picture of a figure, uint8 (height, width, 3)."""
+    with _plain_text(figure):
+        figure.canvas.draw()
+    rgba = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    return np.ascontiguousarray(rgba[:, :, :3])
 
-    Text is taken as it is, since names of files and classes are no formulas, dollar signs or not.
+
+def svg_documents(figure: Figure) -> tuple[str, str]:
+    """A figure of few lines as SVG, for light pages and for dark ones; its ground is transparent.
+
+    The same figure gives the same documents, whenever they are made.
     """
+    import matplotlib
+
+    file = io.StringIO()
+    with _plain_text(figure), matplotlib.rc_context({"svg.hashsalt": "cpixelcnn"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    light = dark = file.getvalue()
+    for colour, on_dark in _ON_DARK.items():
+        dark = dark.replace(colour, on_dark)
+    return light, dark
+
+
+@contextmanager
+def _plain_text(figure: Figure) -> Iterator[None]:
+    """While open, text is drawn as it is, since names of files and classes are no formulas, dollar signs or not."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         text.set_parse_math(False)
+        if text.get_color() == "black":
+            text.set_color(INK)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # shown as boxes
-        figure.canvas.draw()
-    rgba = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
-    return np.ascontiguousarray(rgba[:, :, :3])
+        yield
 
 
 def save_figure(path: Path, figure: Figure) -> None:

@@ -86,6 +86,33 @@ def save_grid(
     write_png(path, grid(images, columns, captions=captions, headings=headings))
 
 
+def captioned_tiles(
+    images: Tensor, captions: Sequence[Sequence[str]], columns: int, scale: int | None = None
+) -> NDArray[np.uint8]:
+    """Images in rows, each with lines of text of its own below it, uint8 (H', W', 3).
+
+    Args:
+        images: uint8 (N, C, H, W).
+        captions: lines of text for each image, as many for one as for another.
+        columns: images in a row.
+        scale: how many times images are enlarged; as `readable_scale` unless given.
+    """
+    scale = scale or readable_scale(columns, images.shape[3])
+    line, gap = _FONT_SIZE, 5 * _GAP
+    width, height = images.shape[3] * scale, images.shape[2] * scale
+    step = height + line * max(map(len, captions), default=0) + gap
+    page = np.full((gap + -(-len(images) // columns) * step, gap + columns * (width + gap), 3), _PAPER, np.uint8)
+    picture = Image.fromarray(page)
+    draw = ImageDraw.Draw(picture)
+    for i, (image, lines) in enumerate(zip(images, captions, strict=True)):
+        top, left = gap + i // columns * step, gap + i % columns * (width + gap)
+        tile = Image.fromarray(np.ascontiguousarray(image.expand(3, -1, -1).permute(1, 2, 0).numpy()))
+        picture.paste(tile.resize((width, height), Image.Resampling.NEAREST), (left, top))
+        for number, text in enumerate(lines):
+            _write(draw, (left, top + height + line * number + line // 2 + 2), _printable(text), "lm", width)
+    return np.asarray(picture)
+
+
 def side_by_side(pictures: Sequence[NDArray[np.uint8]], headings: Sequence[str]) -> NDArray[np.uint8]:
     """Pictures uint8 (H, W, 3) of one height in a row, a heading above each: uint8 (H', W', 3)."""
     gap, top = 10 * _GAP, _FONT_SIZE + 12
