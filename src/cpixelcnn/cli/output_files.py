@@ -64,20 +64,20 @@ def writing(path: Path, flag: str) -> Iterator[None]:
     console.info(f"written    {path}")
 
 
-def claim_folder(folder: Path, flag: str, marker: str) -> None:
+def claim_folder(folder: Path, flag: str, *markers: str) -> None:
     """Make a folder for the files of a command, or take one that an earlier call has filled.
 
     Args:
         folder: its path.
         flag: the option that names it.
-        marker: a file that the command writes into each such folder, by which it is known again.
+        markers: files of which the command writes one into each such folder, by which it is known again.
 
     Raises:
         ConfigError: it holds other things, is no folder, or cannot be made or written.
     """
     with unwritable(folder, flag):
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not (folder / marker).is_file():
+        if any(folder.iterdir()) and not any((folder / marker).is_file() for marker in markers):
             raise ConfigError(
                 f"{flag} {folder} holds files that are not from an earlier call of this command; choose an empty folder"
             )

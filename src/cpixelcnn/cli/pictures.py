@@ -72,7 +72,7 @@ class PictureOptions:
         check_output(self.map, "--map")
         check_output(self.report, "--report")
         if self.plots is not None:
-            claim_folder(self.plots, "--plots", INDEX)
+            claim_folder(self.plots, "--plots", INDEX, "checkpoints.png")
 
 
 def draw_pictures(options: PictureOptions, findings: Findings, data: DataConfig | None) -> None:
