@@ -41,6 +41,15 @@ def test_the_original_optimiser() -> None:
     assert preset("openai").model["dropout"] == 0.5
 
 
+def test_the_original_network_is_that_preset_without_classes() -> None:
+    """`--preset openai --early-fusion none --film none`, as docs/training-runs.md says."""
+    chosen = preset("openai")
+    config = ModelConfig(**{**chosen.model, "early_fusion": "none", "film": "none"})
+    assert not config.conditional
+    assert config == ModelConfig(5, 160, 10, "none", "none", dropout=0.5)
+    assert chosen.train["clip_grad_norm"] == 0.0
+
+
 def test_the_default_exists() -> None:
     assert DEFAULT_PRESET in PRESETS
 

@@ -166,6 +166,17 @@ def test_probabilities_sum_to_one_at_extremes(mean: float, log_scale: float) -> 
     assert abs(float(value_probabilities(parameters, 1, 0, pixel(0)).sum()) - 1) < 1e-12
 
 
+@pytest.mark.parametrize(("log_scale", "bound"), [(LOG_SCALE_RANGE[0], 2e-5), (math.log(0.01), 2e-6), (0.0, 3e-7)])
+def test_probabilities_in_float32_sum_to_one_as_nearly_as_is_said(log_scale: float, bound: float) -> None:
+    """The rounding of x - mu is divided by s: the numbers stand in the module's docstring and in docs/model.md."""
+    means = torch.linspace(-1.05, 1.05, 4001)
+    parameters = torch.stack([torch.zeros(4001), means, torch.full((4001,), log_scale)], dim=1)[:, :, None, None]
+    probabilities = value_probabilities(parameters, 1, 0, torch.zeros(4001, 1, 1, 1, dtype=torch.uint8))
+    assert probabilities.dtype == torch.float32
+    error = float((probabilities.double().sum(dim=1) - 1.0).abs().max())
+    assert bound / 3 < error < bound
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_random_mixtures_sum_to_one(channels: int) -> None:
     parameters = random_parameters(channels, n=64, k=5, spread=2.0)

@@ -11,7 +11,7 @@ Its logarithm is computed in the exact and stable form
 
 where the second and third term fall away for the first bin and the first and third for the last. No threshold, no
 approximation by the density, and nothing that overflows. The 256 probabilities sum to one up to the rounding of their
-parameters, which the division by s magnifies: in float32 to within 2e-5 at the smallest scale, 1e-6 from s = 0.01 on.
+parameters, which the division by s magnifies: in float32 to within 2e-5 at the smallest scale, 2e-6 from s = 0.01 on.
 
 The three channels share the mixture indicator; within a component the mean of G depends on R, and that of B on R and G:
 
