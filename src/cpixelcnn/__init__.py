@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cpixelcnn.model.mixture import DiscretizedLogisticMixture
     from cpixelcnn.model.network import PixelCNN
     from cpixelcnn.presets import PRESETS, preset, preset_config
+    from cpixelcnn.runs.listing import ModelEntry, list_models
     from cpixelcnn.runs.models import load
     from cpixelcnn.sampling.options import SamplingOptions
     from cpixelcnn.sampling.sample import Samples, sample
@@ -72,6 +73,8 @@ _HOMES = {
     "PRESETS": "presets",
     "preset": "presets",
     "preset_config": "presets",
+    "ModelEntry": "runs.listing",
+    "list_models": "runs.listing",
     "load": "runs.models",
     "SamplingOptions": "sampling.options",
     "Samples": "sampling.sample",
@@ -99,6 +102,7 @@ __all__ = [
     "ImageSet",
     "Interrupted",
     "ModelConfig",
+    "ModelEntry",
     "NonFiniteError",
     "PixelCNN",
     "RunConfig",
@@ -110,6 +114,7 @@ __all__ = [
     "classify",
     "evaluate",
     "fid_score",
+    "list_models",
     "load",
     "load_split",
     "mcnemar",

@@ -16,7 +16,7 @@ from cpixelcnn.cli.app import app
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
 
-COMMANDS = ("train", "eval", "classify", "sample", "fid", "bpd")
+COMMANDS = ("train", "eval", "classify", "sample", "fid", "bpd", "models")
 DECIDED_BY_IMAGES = {"image_channels", "image_height", "image_width", "classes", "class_counts"}
 
 
@@ -39,7 +39,7 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Usage:") == 7
+    assert done.stdout.count("Usage:") == 1 + len(COMMANDS)
 
 
 def test_the_module_is_the_command() -> None:
@@ -130,7 +130,7 @@ def test_shared_options_mean_the_same_everywhere(name: str) -> None:
     found = [options(command)[name] for command in COMMANDS if name in options(command)]
     assert found
     if name not in ("--batch-size", "--out"):
-        assert len({option.help.removesuffix(" Name several to compare them.") for option in found}) == 1
+        assert len({option.help.removesuffix(" Several are compared.") for option in found}) == 1
     assert len({tuple(option.opts) for option in found}) == 1
 
 

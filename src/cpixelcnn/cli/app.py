@@ -17,6 +17,7 @@ from cpixelcnn.cli.classify import classify
 from cpixelcnn.cli.evaluate import evaluate
 from cpixelcnn.cli.fid import fid
 from cpixelcnn.cli.help import Command, Group, TrainCommand
+from cpixelcnn.cli.models import models
 from cpixelcnn.cli.sample import sample
 from cpixelcnn.cli.train import train
 from cpixelcnn.errors import CpixelcnnError, OtherProcessError, OutputError, first_line
@@ -81,6 +82,13 @@ app.command(
 cpixelcnn bpd --model runs/mine                        # on the test split
 cpixelcnn bpd --model small -d cpen455 -i cpen455/ --split validation""",
 )(bpd)
+app.command(
+    "models",
+    cls=Command,
+    epilog="""\
+cpixelcnn models
+cpixelcnn models other-runs/ --json""",
+)(models)
 
 
 def _print_version(asked: bool) -> None:

@@ -36,7 +36,9 @@ def bpd(
     check_output(map, "--map")
     with shared_work() as processes:
         with processes.together():
-            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            loaded = load_model(
+                model, device, raw_weights=raw_weights, local_rank=processes.local_rank, dataset=dataset
+            )
             config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
             images = load_images(config, split, loaded, download=download)
         with console.activity("scoring") as progress:

@@ -42,6 +42,17 @@ Images = Annotated[
         show_default=False,
     ),
 ]
+ClassifyModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        autocompletion=o.model_names,
+        help=f"{o.MODEL_HELP} Unless given: the shipped model of photographs, or the newest finished run on the folder "
+        "that the images lie in.",
+        show_default=False,
+    ),
+]
 SkipBad = Annotated[
     bool,
     typer.Option("--skip-bad", help="Exit with 0 even if some images could not be read.", rich_help_panel=o.DATA),
@@ -70,7 +81,7 @@ Submission = Annotated[
 
 def classify(
     images: Images,
-    model: o.Model = None,
+    model: ClassifyModel = None,
     raw_weights: o.RawWeights = False,
     prior: o.Prior = "uniform",
     views: o.Views = 1,
@@ -98,9 +109,7 @@ def classify(
     check_views(views)
     with shared_work() as processes, stop_on_signals(processes), ExitStack() as files:
         with processes.together():
-            loaded = load_model(
-                model, device, raw_weights=raw_weights, local_rank=processes.local_rank, photographs=True
-            )
+            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank, images=images)
             calibration = None if uncalibrated else stored_calibration(loaded)
             classes = loaded.config.model.classes
             sinks: list[Sink] = []

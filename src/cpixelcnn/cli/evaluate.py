@@ -36,7 +36,7 @@ Models = Annotated[
         "--model",
         metavar="MODEL",
         autocompletion=o.model_names,
-        help=f"{o.MODEL_HELP} Name several to compare them.",
+        help=f"{o.MODEL_HELP} {o.DEFAULT_MODEL_HELP} Several are compared.",
         show_default=False,
     ),
 ]
@@ -158,7 +158,7 @@ def evaluate(
         with processes.together():
             if processes.is_main:
                 pictures.check()
-            loaded = scoring.load(models[0] if models else None, processes)
+            loaded = scoring.load(models[0] if models else None, processes, choice.dataset)
             images, config = choice.load(loaded)
         result = scoring.score(loaded, images, processes)
         calibration = None

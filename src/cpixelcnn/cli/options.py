@@ -122,13 +122,17 @@ Download = Annotated[
 ]
 
 # What every command with a model shares
-MODEL_HELP = (
-    "A run or checkpoint directory, a weight file, or a shipped model. "
-    "Default: the newest finished run under runs/, else the shipped model."
-)
+MODEL_HELP = "A run (by its name or path), a checkpoint, a weight file, or a shipped model; see `cpixelcnn models`."
+DEFAULT_MODEL_HELP = "Unless given: the newest finished run (on that data set, if you name one), else a shipped model."
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="MODEL", autocompletion=model_names, help=MODEL_HELP, show_default=False),
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        autocompletion=model_names,
+        help=f"{MODEL_HELP} {DEFAULT_MODEL_HELP}",
+        show_default=False,
+    ),
 ]
 RawWeights = Annotated[
     bool, typer.Option("--raw-weights", help="Use the weights themselves rather than their moving average.")

@@ -33,9 +33,10 @@ class Scoring:
     device: str = "auto"
     raw_weights: bool = False
 
-    def load(self, model: str | None, processes: Processes) -> LoadedModel:
-        """The model that `--model` means."""
-        return load_model(model, self.device, raw_weights=self.raw_weights, local_rank=processes.local_rank)
+    def load(self, model: str | None, processes: Processes, dataset: str | None = None) -> LoadedModel:
+        """The model that `--model` means; if it names none, the one for that data set."""
+        rank = processes.local_rank
+        return load_model(model, self.device, raw_weights=self.raw_weights, local_rank=rank, dataset=dataset)
 
     def score(self, loaded: LoadedModel, images: ImageSet, processes: Processes, name: str = "scoring") -> Evaluation:
         """Score a model; every process calls this and gets the whole result."""

@@ -90,20 +90,24 @@ class LoadedModel:
 
 
 def load_model(
-    reference: str | None, device: str, *, raw_weights: bool, local_rank: int = 0, photographs: bool = False
+    reference: str | None,
+    device: str,
+    *,
+    raw_weights: bool,
+    local_rank: int = 0,
+    dataset: str | None = None,
+    images: Sequence[str] | None = None,
 ) -> LoadedModel:
     """Load the model that `--model` means and tell which it is.
 
-    Where it means none and there is no finished run, a shipped one: that of the embedded images, with which every
-    command works at once, or the one that has seen `photographs`, for images of the user's own.
+    Where it means none, the choice depends on the data set or the images that it is for: see `find_model`.
     """
     from cpixelcnn.device import choose_device
-    from cpixelcnn.runs.models import DEFAULT_MODEL, PHOTOGRAPHS_MODEL, find_model, load_found
+    from cpixelcnn.runs.models import find_model, load_found
 
     chosen = choose_device(device, local_rank)
     console.info(f"device     {chosen.device} ({chosen.reason})")
-    default = PHOTOGRAPHS_MODEL if photographs else DEFAULT_MODEL
-    found = find_model(reference, ema=not raw_weights, default=default)
+    found = find_model(reference, ema=not raw_weights, dataset=dataset, images=images)
     for warning in found.warnings:
         console.warn(warning)
     console.info(f"model      {found.description}")

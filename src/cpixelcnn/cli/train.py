@@ -336,7 +336,7 @@ def _evaluate_held_out(
 
 
 def _write_json(run: Path) -> None:
-    from cpixelcnn.training.results import read_results
+    from cpixelcnn.runs.layout import read_results
 
     console.write_json({"run": str(run), **read_results(run)})
 

@@ -20,6 +20,7 @@ from cpixelcnn.storage import file_digest
 RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
+RESULTS = "results.json"
 WEIGHTS, EMA_WEIGHTS, TRAINER = "model.safetensors", "ema.safetensors", "trainer.pt"
 FILES = (WEIGHTS, EMA_WEIGHTS, TRAINER, "config.json")  # of a checkpoint, beside the manifest
 MANIFEST_VERSION = 1
@@ -84,3 +85,11 @@ def verify_checkpoint(checkpoint: Path, only: tuple[str, ...] = FILES) -> dict[s
         if actual != manifest["files"][name]:
             raise CheckpointError(f"{checkpoint / name} differs from its checksum; the checkpoint is damaged")
     return manifest
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """The `results.json` of a run; empty where there is none, or it is damaged."""
+    try:
+        return read_json_object(run / RESULTS)
+    except UnreadableFileError:
+        return {}

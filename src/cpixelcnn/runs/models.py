@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import torch
 
-from cpixelcnn.config import RunConfig
-from cpixelcnn.errors import CheckpointError, did_you_mean
+from cpixelcnn.config import DataConfig, RunConfig
+from cpixelcnn.errors import CheckpointError, ConfigError, did_you_mean
+from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import build_model, load_weights, read_config
 from cpixelcnn.runs.layout import (
@@ -26,8 +28,10 @@ from cpixelcnn.runs.layout import (
     verify_checkpoint,
 )
 
-# Of the shipped models, the one whose data set can be drawn anywhere, and the one that has seen photographs.
+# Of the shipped models, the one whose data set can be drawn anywhere, and the one that has seen photographs, by the
+# data sets that each is for.
 DEFAULT_MODEL, PHOTOGRAPHS_MODEL = "tiny", "small"
+_SHIPPED_FOR = {"embedded": DEFAULT_MODEL, "cpen455": PHOTOGRAPHS_MODEL, "folder": PHOTOGRAPHS_MODEL}
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ def load(reference: str | Path | None = None, *, ema: bool = True, device: torch
 
     Args:
         reference: a run directory (its best checkpoint is taken), a checkpoint directory, a weight file or the name
-            of a shipped model; by default the newest finished run under runs/, else the shipped model.
+            of a shipped model; by default the newest finished run under runs/, else the shipped model "tiny".
         ema: the moving average of the weights rather than the weights themselves.
         device: where to put it.
 
@@ -79,18 +83,35 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_model(
-    reference: str | Path | None = None, *, ema: bool = True, runs: Path = RUNS, default: str = DEFAULT_MODEL
+    reference: str | Path | None = None,
+    *,
+    ema: bool = True,
+    runs: Path = RUNS,
+    dataset: str | None = None,
+    images: Sequence[str | Path] | None = None,
 ) -> ModelFile:
     """Resolve a model by run directory, checkpoint directory, weight file or name of a run or a shipped model.
 
-    Without a reference: the best checkpoint of the newest finished run under `runs`, else the shipped model `default`.
+    Without a reference it depends on what the model is for:
+
+    - for `images` of the user's own, the newest finished run whose data directory they all lie in, else the shipped
+      model of photographs: a run of other images, however new, knows nothing of them;
+    - for a `dataset`, the newest finished run that was trained on it, else the shipped model that suits it;
+    - else the newest finished run, else the shipped model whose data set can be drawn anywhere.
+
+    Args:
+        reference: the model; None for the default.
+        ema: the moving average of the weights rather than the weights themselves.
+        runs: where runs are looked for by name, and by default.
+        dataset: name of the data set that the model is to score.
+        images: files and folders that the model is to look at.
 
     Raises:
         CheckpointError: nothing of that name, or nothing undamaged in it.
     """
     shipped = shipped_models()
     if reference is None:
-        return _by_default(ema, runs, default)
+        return _by_default(ema, runs, dataset, images)
     path = Path(reference)
     if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
         if path.name in FILES and os.path.lexists(path.parent / MANIFEST):
@@ -147,24 +168,65 @@ def _newest_runs(runs: Path, *, finished: bool) -> list[Path]:
     return [run for _, run in sorted(found, reverse=True)]
 
 
-def _by_default(ema: bool, runs: Path, name: str) -> ModelFile:
-    """The newest finished run that has a usable checkpoint, else a shipped model, if possible that of this name."""
+def _by_default(ema: bool, runs: Path, dataset: str | None, images: Sequence[str | Path] | None) -> ModelFile:
+    """The model for that purpose, as `find_model` tells; damaged runs are passed over."""
     warnings: list[str] = []
-    for run in _newest_runs(runs, finished=True):
+    newest = _newest_runs(runs, finished=True)
+    for run in newest:
+        if not _suits(run, dataset, images):
+            continue
+        kind = "newest finished run" if images is None else "newest run on images of that folder,"
+        kind += f" on {dataset}" if dataset else ""
         try:
-            found = _in_run(run, ema, "newest finished run")
+            found = _in_run(run, ema, kind)
         except CheckpointError as error:
             warnings.append(f"{error}; another model is taken")
             continue
         return replace(found, warnings=(*warnings, *found.warnings))
+    name = PHOTOGRAPHS_MODEL if images is not None else _SHIPPED_FOR.get(dataset or "", DEFAULT_MODEL)
+    return _shipped_default(name, runs, newest, dataset, images, tuple(warnings))
+
+
+def _shipped_default(
+    name: str,
+    runs: Path,
+    newest: list[Path],
+    dataset: str | None,
+    images: Sequence[str | Path] | None,
+    warnings: tuple[str, ...],
+) -> ModelFile:
+    """A shipped model, if possible that of this name, with the reason."""
     shipped = shipped_models()
     if not shipped:
         detail = "".join(f" ({warning})" for warning in warnings)
         raise CheckpointError(
-            f"there is no finished run under runs/ and no shipped model{detail}; train one, or pass --model"
+            f"there is no finished run under {runs}/ and no shipped model{detail}; train one, or pass --model"
         )
+    reason = f"no finished run under {runs}/"
+    if newest and images is not None:
+        reason = f"for photographs; for your newest run pass --model {newest[0].name}"
+    elif newest and dataset:
+        reason = f"no finished run on {dataset} under {runs}/"
+    elif images is not None:
+        reason = "for photographs"
     name = name if name in shipped else next(iter(shipped))
-    return ModelFile(shipped[name], f"shipped model {name!r} (no finished run under {runs}/)", tuple(warnings))
+    return ModelFile(shipped[name], f"shipped model {name!r} ({reason})", warnings)
+
+
+def _suits(run: Path, dataset: str | None, images: Sequence[str | Path] | None) -> bool:
+    """Whether a run was trained on that data set, or on the folder that all these images lie in."""
+    if dataset is None and images is None:
+        return True
+    try:
+        data = DataConfig.from_json(read_json_object(run / "config.json").get("data", {}))
+    except (UnreadableFileError, ConfigError):
+        return False
+    if images is None:
+        return data.dataset == dataset
+    if data.data_dir is None or not images or "-" in map(str, images):
+        return False
+    folder = Path(os.path.realpath(data.data_dir))
+    return all(Path(os.path.realpath(image)).is_relative_to(folder) for image in images)
 
 
 def _in_run(run: Path, ema: bool, kind: str) -> ModelFile:

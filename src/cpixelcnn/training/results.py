@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
+from cpixelcnn.runs.layout import RESULTS
 from cpixelcnn.storage import write_json
 
 if TYPE_CHECKING:
     from cpixelcnn.evaluation.evaluate import Evaluation
     from cpixelcnn.training.loop import TrainResult
-
-RESULTS = "results.json"
 
 
 def write_results(result: TrainResult, test: Evaluation | None = None) -> None:
@@ -31,14 +28,6 @@ def write_results(result: TrainResult, test: Evaluation | None = None) -> None:
         "test": None if test is None else _metrics(test),
     }
     write_json(result.run / RESULTS, document)
-
-
-def read_results(run: Path) -> dict[str, Any]:
-    """What `write_results` wrote; empty where there is no such file, or it is damaged."""
-    try:
-        return read_json_object(run / RESULTS)
-    except UnreadableFileError:
-        return {}
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
