@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.fid.extractor import default_cache_dir
+from cpixelcnn.fid import extractor
+from cpixelcnn.fid.extractor import Extractor, default_cache_dir
 from cpixelcnn.fid.features import FeatureNetwork
 from cpixelcnn.fid.frechet import GaussianStatistics, save_statistics
 from cpixelcnn.fid.score import frechet_score
@@ -62,6 +65,27 @@ def test_damaged_cache_is_ignored_and_told(
     assert "computed anew" in score.warnings[0]
     if damage != "directory":
         assert path.read_bytes() == whole or frechet_score(samples, reference, toy, cache_dir=tmp_path).warnings == ()
+
+
+def test_two_that_start_cold_leave_one_sound_cache(
+    toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second process extracts and writes while the first is still at work; neither disturbs the other."""
+    images, extract = image_set(30, 2), extractor.extract_features
+    found: list[Tensor] = []
+
+    def with_another(*arguments: Any) -> Tensor:
+        monkeypatch.setattr(extractor, "extract_features", extract)
+        found.append(Extractor(toy, cache_dir=tmp_path).features(images, cached=True).features)
+        return extract(*arguments)
+
+    monkeypatch.setattr(extractor, "extract_features", with_another)
+    for _ in range(2):  # the second time from the cache
+        mine = Extractor(toy, cache_dir=tmp_path)
+        found.append(mine.features(images, cached=True).features)
+        assert mine.notes == []
+    assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
+    assert len(list(tmp_path.iterdir())) == 1 and toy.module.seen == 60
 
 
 def test_unwritable_cache_is_not_fatal(toy: FeatureNetwork, tmp_path: Path, image_set: MakeSet) -> None:

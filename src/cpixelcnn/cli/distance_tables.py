@@ -26,7 +26,9 @@ def distance_tables(score: FrechetScore) -> list[Table]:
 
 
 def _values(score: FrechetScore) -> Table:
-    name, kernel = ("FID", "KID") if score.is_fid else (f"Frechet distance ({score.features}; not an FID)", "kernel")
+    name, kernel = (
+        ("FID", "KID") if score.is_fid else (f"Frechet distance ({score.features}; not an FID)", "kernel distance")
+    )
     rows = [(name, _number(score.value), _number(score.floor))]
     if score.kernel is not None:
         rows.append((kernel, _with_error(score.kernel), _with_error(score.kernel_floor)))
