@@ -8,7 +8,13 @@ import zipfile
 from pathlib import Path
 
 # Besides the Python files, which are compared with the checkout's.
-DATA_FILES = ("py.typed", "pretrained/models.json", "pretrained/small.safetensors", "pretrained/tiny.safetensors")
+DATA_FILES = (
+    "py.typed",
+    "pretrained/calibration.json",
+    "pretrained/models.json",
+    "pretrained/small.safetensors",
+    "pretrained/tiny.safetensors",
+)
 
 
 def main(directory: Path) -> None:
