@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,11 +85,11 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file while open, which ends with this process.
+def exclusive(path: Path) -> Iterator[Path]:
+    """Hold a lock file while open, which ends with this process; its path.
 
-    On a file system without locks, the existence of the file is the lock; one that a killed process has left behind
-    must then be removed by hand.
+    On a file system without locks, the existence of another file, whose name ends with "-soft", is the lock. One that a
+    killed process has left behind must then be removed by hand.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -98,19 +99,33 @@ def exclusive(path: Path) -> Iterator[None]:
 
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    lock: FileLock | SoftFileLock = FileLock(path, mode=0o666)
+    if _has_locks(path.parent):
+        lock: FileLock | SoftFileLock = FileLock(path, mode=0o666)
+    else:
+        path = path.with_name(path.name + "-soft")
+        lock = SoftFileLock(path, mode=0o644)
     try:
-        try:
-            lock.acquire(blocking=False)
-        except NotImplementedError:
-            lock = SoftFileLock(path.with_name(path.name + "-soft"), mode=0o666)
-            lock.acquire(blocking=False)
+        lock.acquire(blocking=False)
     except Timeout:
         raise BlockingIOError(errno.EAGAIN, "held by another process", str(path)) from None
     try:
-        yield
+        yield path
     finally:
         lock.release()
+
+
+def _has_locks(directory: Path) -> bool:
+    """Whether files of a directory can be locked; some network file systems cannot."""
+    try:
+        import fcntl
+    except ImportError:
+        return True  # Windows has locks of its own
+    with tempfile.TemporaryFile(prefix=".lock.", suffix=".tmp", dir=directory) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 def flush_to_disk(path: Path) -> None:
@@ -137,8 +152,21 @@ def replace_link(link: Path, target: str) -> None:
     """Make `link` a symbolic link to `target` (relative to its directory), replacing an older one in one step."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    os.replace(temporary, link)
+    try:
+        temporary.symlink_to(target)
+        os.replace(temporary, link)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with its content, or a link without what it leads to, as far as that is possible."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def share(path: Path) -> None:

@@ -4,7 +4,7 @@
                 checkpoints/step-00012000/{model.safetensors, ema.safetensors, trainer.pt, config.json, manifest.json}
 
 A checkpoint is a directory that was renamed into place after everything in it was written; its manifest names its
-files, no other ones, with their SHA-256. `best` and `last` are links to checkpoints.
+files, no other ones, with their SHA-256. `best` and `last` name checkpoints (see `pointers`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 def checkpoint_name(step: int) -> str:
     """Directory name of the checkpoint at a step; sorts by step up to 10^8 steps, and `checkpoint_paths` beyond."""
     return f"step-{step:08d}"
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Whether a name is that of a checkpoint.
+
+    >>> is_checkpoint_name("step-00012000"), is_checkpoint_name("../step-00012000")
+    (True, False)
+    """
+    match = _STEP.fullmatch(name)
+    return match is not None and not match[1]
 
 
 def checkpoint_paths(run: Path) -> list[Path]:

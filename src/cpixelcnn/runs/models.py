@@ -27,6 +27,7 @@ from cpixelcnn.runs.layout import (
     read_manifest,
     verify_checkpoint,
 )
+from cpixelcnn.runs.pointers import BEST, LAST, followed, pointed
 
 # Of the shipped models, the one whose data set can be drawn anywhere, and the one that has seen photographs, by the
 # data sets that each is for.
@@ -113,6 +114,8 @@ def find_model(
     if reference is None:
         return _by_default(ema, runs, dataset, images)
     path = Path(reference)
+    if path.name in (BEST, LAST) and os.path.isfile(path):
+        path = followed(path)
     if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
         if path.name in FILES and os.path.lexists(path.parent / MANIFEST):
             verify_checkpoint(path.parent, only=(path.name,))
@@ -157,12 +160,12 @@ def newest_run(runs: Path = RUNS) -> Path | None:
 def _newest_runs(runs: Path, *, finished: bool) -> list[Path]:
     """The runs under `runs` (the finished ones only, if asked), that with the newest last checkpoint first."""
     found = []
-    for manifest in runs.glob(f"*/last/{MANIFEST}"):
-        run = manifest.parent.parent
+    for run in runs.glob("*"):
         try:
-            if finished and not read_manifest(run / "last").get("finished"):
+            last = pointed(run, LAST)
+            if last is None or (finished and not read_manifest(last).get("finished")):
                 continue
-            found.append((manifest.stat().st_mtime, run))
+            found.append(((last / MANIFEST).stat().st_mtime, run))
         except (CheckpointError, OSError):
             continue
     return [run for _, run in sorted(found, reverse=True)]
@@ -232,8 +235,8 @@ def _suits(run: Path, dataset: str | None, images: Sequence[str | Path] | None) 
 def _in_run(run: Path, ema: bool, kind: str) -> ModelFile:
     """The best checkpoint of a run; where that is damaged the last one, and the others from the newest on."""
     warnings: list[str] = []
-    candidates = [run / "best", run / "last", *reversed(checkpoint_paths(run))]
-    for checkpoint in dict.fromkeys(path.resolve() for path in candidates if path.is_dir()):
+    candidates = [pointed(run, BEST), pointed(run, LAST), *reversed(checkpoint_paths(run))]
+    for checkpoint in dict.fromkeys(path.resolve() for path in candidates if path is not None):
         try:
             weights = weights_in(checkpoint, ema)
         except CheckpointError as error:

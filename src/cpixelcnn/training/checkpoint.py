@@ -6,10 +6,11 @@ there is no random state in it, since all randomness is a function of (seed, ima
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,14 +22,17 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.weights import save_weights
 from cpixelcnn.runs import layout as runs
-from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, replace_link, write_json, writing
+from cpixelcnn.runs.pointers import BEST, LAST, point, pointed
+from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, remove, write_json, writing
 from cpixelcnn.training.restoring import read_training
 from cpixelcnn.training.state import TrainProgress, TrainState
 
+LOCK = ".lock"
+
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold a run directory for writing.
+def locked(run: Path, warn: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Hold a run directory for writing; `warn` is told where the file system has no locks for that.
 
     Raises:
         ConfigError: the directory cannot be written to, or another training holds it.
@@ -36,16 +40,25 @@ def locked(run: Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             (run / runs.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive(run / ".lock"))
-        except BlockingIOError:
-            raise ConfigError(f"another training is writing to {run}; wait for it, or choose another `run`") from None
+            lock = held.enter_context(exclusive(run / LOCK))
+        except BlockingIOError as error:
+            killed = "" if Path(error.filename).name == LOCK else f" (or delete {error.filename}, if it was killed)"
+            raise ConfigError(
+                f"another training is writing to {run}; wait for it{killed}, or choose another `run`"
+            ) from None
         except OSError as error:
             raise ConfigError(f"{run} cannot be written to ({error.strerror}); choose another `run`") from None
+        if lock.name != LOCK:
+            warn(f"this file system has no locks; {lock} keeps other trainings out (delete it if this one is killed)")
         yield
 
 
-def save_checkpoint(run: Path, config: RunConfig, state: TrainState, *, finished: bool) -> Path:
+def save_checkpoint(
+    run: Path, config: RunConfig, state: TrainState, *, finished: bool, warn: Callable[[str], None] = lambda _: None
+) -> Path:
     """Write a checkpoint of the present state, point `last` (and `best`) to it, and prune old ones.
+
+    Once it is written and verified it is saved, whatever becomes of the rest: `warn` is told of that.
 
     Raises:
         OSError: the disk is full or gone; the older checkpoints are untouched and nothing half-written is left.
@@ -65,10 +78,10 @@ def save_checkpoint(run: Path, config: RunConfig, state: TrainState, *, finished
         write_json(temporary / "config.json", config.to_json())
         _write_manifest(temporary, progress, finished)
         if final.exists():  # the same step, saved again because validation has ended since
-            shutil.rmtree(outgoing, ignore_errors=True)
+            remove(outgoing)
             os.replace(final, outgoing)
         os.replace(temporary, final)
-        shutil.rmtree(outgoing, ignore_errors=True)
+        remove(outgoing)
         flush_to_disk(directory)
     except BaseException:
         if outgoing.exists() and not final.exists():
@@ -76,8 +89,11 @@ def save_checkpoint(run: Path, config: RunConfig, state: TrainState, *, finished
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     runs.verify_checkpoint(final)
-    point_links(run, progress, final)
-    prune(run, config.train.keep_checkpoints)
+    try:
+        point_to_checkpoints(run, progress, final)
+        prune(run, config.train.keep_checkpoints, progress.best_step)
+    except OSError as error:
+        warn(f"{final.name} is saved, but {error.filename or run} cannot be changed ({error.strerror})")
     return final
 
 
@@ -97,24 +113,34 @@ def _write_manifest(directory: Path, progress: TrainProgress, finished: bool) ->
     write_json(directory / runs.MANIFEST, manifest)
 
 
-def point_links(run: Path, progress: TrainProgress, last: Path) -> None:
-    """Make `last` and `best` point to the checkpoints that the training names."""
-    replace_link(run / "last", f"{runs.CHECKPOINTS}/{last.name}")
+def point_to_checkpoints(run: Path, progress: TrainProgress, last: Path) -> None:
+    """Make `last` and `best` mean the checkpoints that the training names.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    point(run, LAST, last.name)
     best = run / runs.CHECKPOINTS / runs.checkpoint_name(progress.best_step)
     if progress.best_step >= 0 and best.is_dir():
-        replace_link(run / "best", f"{runs.CHECKPOINTS}/{best.name}")
+        point(run, BEST, best.name)
 
 
-def prune(run: Path, keep: str = "2") -> None:
-    """Remove all checkpoints but the newest `keep` ("all": none) and `best`, and what killed saves have left."""
+def prune(run: Path, keep: str = "2", best_step: int = -1) -> None:
+    """Remove all checkpoints but the newest `keep` ("all": none) and `best`, and what killed saves have left.
+
+    Of a checkpoint that was moved elsewhere and is a link here, only the link.
+    """
     for leftover in (run / runs.CHECKPOINTS).glob(".incoming-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove(leftover)
     if keep == "all":
         return
-    kept = {path.resolve() for path in (run / "best", run / "last") if path.exists()}
+    kept = {runs.checkpoint_name(best_step)}
+    kept |= {path.name for path in (pointed(run, BEST), pointed(run, LAST)) if path is not None}
     for checkpoint in runs.checkpoint_paths(run)[: -int(keep)]:
-        if checkpoint.resolve() not in kept:
-            shutil.rmtree(checkpoint)
+        if checkpoint.name not in kept:
+            remove(checkpoint)
+            if checkpoint.exists():
+                raise OSError(errno.EACCES, "it cannot be removed", str(checkpoint))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_me
 from cpixelcnn.foreign_files import UnreadableFileError, read_json, read_text
 from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths
 from cpixelcnn.runs.models import newest_run
+from cpixelcnn.runs.pointers import followed
 from cpixelcnn.training.checkpoint import FoundCheckpoint, find_checkpoint
 from cpixelcnn.training.warm_start import inherited_architecture, read_source
 
@@ -207,7 +208,7 @@ def _resumed(out: Path | None, resume: str | None) -> tuple[Path, FoundCheckpoin
     else:
         where = _directory(resume)
     if (where / MANIFEST).is_file():
-        where = where.resolve()  # `last` and `best` are links
+        where = where if where.parent.name == CHECKPOINTS else where.resolve()
         if where.parent.name != CHECKPOINTS:
             raise CheckpointError(
                 f"{where} is a checkpoint outside a run; put it into RUN/{CHECKPOINTS}/ and resume RUN"
@@ -226,8 +227,8 @@ def _resumed(out: Path | None, resume: str | None) -> tuple[Path, FoundCheckpoin
 
 
 def _directory(reference: str) -> Path:
-    """The directory of that path, or of that name under runs/."""
-    for path in (Path(reference), RUNS / reference):
+    """The directory of that path, or of that name under runs/; of `best` and `last`, the checkpoint that they mean."""
+    for path in map(followed, (Path(reference), RUNS / reference)):
         if path.is_dir():
             return path
     names = sorted(path.name for path in RUNS.glob("*") if path.is_dir())

@@ -14,9 +14,9 @@ from cpixelcnn.progress import Progress
 from cpixelcnn.runs.environment import Environment, record_environment
 from cpixelcnn.runs.layout import checkpoint_paths
 from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
-from cpixelcnn.storage import write_json
+from cpixelcnn.storage import remove, write_json
 from cpixelcnn.training.callbacks import Callback
-from cpixelcnn.training.checkpoint import point_links, save_checkpoint
+from cpixelcnn.training.checkpoint import point_to_checkpoints, save_checkpoint
 from cpixelcnn.training.state import TrainState
 from cpixelcnn.training.validation import save_samples
 
@@ -40,11 +40,12 @@ class RunWriter:
         Raises:
             ConfigError: the directory cannot be written to.
         """
-        for leftover in self.run.glob(".*.tmp"):  # of a call that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-        if checkpoint is not None:
-            point_links(self.run, self.state.progress, checkpoint)
+        for folder in (self.run, self.run / "samples"):
+            for leftover in folder.glob(".*.tmp"):  # of a call that was killed while it wrote
+                remove(leftover)
         try:
+            if checkpoint is not None:
+                point_to_checkpoints(self.run, self.state.progress, checkpoint)
             write_json(self.run / "config.json", self.config.to_json())
             record_environment(self.run, environment)
         except OSError as error:
@@ -74,7 +75,7 @@ class RunWriter:
         """
         self._require_finite_weights()
         try:
-            save_checkpoint(self.run, self.config, self.state, finished=finished)
+            save_checkpoint(self.run, self.config, self.state, finished=finished, warn=self.callback.on_warning)
         except OSError as error:
             kept = checkpoint_paths(self.run)
             message = f"the checkpoint at step {self.state.progress.step} could not be saved ({error.strerror})"

@@ -84,7 +84,7 @@ def train(
             source = plan.config.train.init_from if plan.checkpoint is None else None
             weights = initial_weights(source, plan.config.model) if source else None
             if processes.is_main:
-                contexts.enter_context(locked(plan.run))
+                contexts.enter_context(locked(plan.run, Callbacks(callbacks).on_warning))
         call = Call(
             plan.run, torch_device, plan.checkpoint, weights, Callbacks(callbacks), stop, tuple(command), processes
         )
