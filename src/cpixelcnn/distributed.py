@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cpixelcnn.errors import CpixelcnnError, Interrupted, OtherProcessError, first_line
+from cpixelcnn.errors import ConfigError, CpixelcnnError, Interrupted, OtherProcessError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,11 +167,13 @@ def joined_processes(timeout: timedelta = TIMEOUT) -> Iterator[Processes]:
     """While open, this process is joined with the others that torchrun started (over gloo; none without torchrun).
 
     Raises:
+        ConfigError: there are to be several, but the environment does not say which this one is.
         CpixelcnnError: another process has gone, or has not been heard of for so long.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or "MASTER_ADDR" not in os.environ:
+    if _number_from_launcher("WORLD_SIZE", 1) <= 1:
         yield ALONE
         return
+    _check_launcher()
     import torch.distributed
 
     with_the_others = False
@@ -193,3 +195,26 @@ def joined_processes(timeout: timedelta = TIMEOUT) -> Iterator[Processes]:
     finally:
         if with_the_others:  # one that ends by itself must not wait for an exchange which the others are still in
             torch.distributed.destroy_process_group()
+
+
+def _number_from_launcher(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"the environment variable {name} is {text!r}, which is no number; unset it") from None
+
+
+def _check_launcher() -> None:
+    """Refuse a WORLD_SIZE without the rest of what torchrun sets."""
+    count = _number_from_launcher("WORLD_SIZE", 1)
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE is {count}, but {', '.join(missing)} not set; start the processes with torchrun, or unset it"
+        )
+    rank, port = _number_from_launcher("RANK", 0), _number_from_launcher("MASTER_PORT", 0)
+    if not 0 <= rank < count or not 0 < port < 2**16 or _number_from_launcher("LOCAL_RANK", 0) < 0:
+        raise ConfigError(
+            f"RANK {rank} of WORLD_SIZE {count} at MASTER_PORT {port} is impossible; start the processes with torchrun"
+        )

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cpixelcnn.cli.setup import stop_on_signals
+from cpixelcnn.cli.setup import ended_in_order
 from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
@@ -363,6 +363,6 @@ def test_a_signal_while_an_image_is_decoded_is_no_damaged_image(
         time.sleep(5)
 
     monkeypatch.setattr("cpixelcnn.datasets.decoding._decode", terminated)
-    with pytest.raises(Interrupted) as caught, stop_on_signals(ALONE):
+    with pytest.raises(Interrupted) as caught, ended_in_order(ALONE):
         read_images([path], channels=3, height=8, width=8)
     assert caught.value.exit_code == 143

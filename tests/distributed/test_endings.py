@@ -15,6 +15,8 @@ import distributed_work
 import pytest
 
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
+from cpixelcnn.signals import GRACE
+from cpixelcnn.training.checkpoint import find_checkpoint
 
 Start = Callable[..., Any]
 
@@ -116,3 +118,24 @@ def test_a_process_that_ends_by_itself_is_missed_at_once(
     assert re.search(r"error: the connection to another process was lost .*start all again", line)
     assert code < 0 or "out of memory" in told([members[rank]])[0]
     assert verify_checkpoint(tmp_path / "run" / "last")["step"] == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_two_signals_end_a_process_whose_peer_is_frozen(
+    start: Start, train_argv: list[str], tmp_path: Path, number: int, code: int
+) -> None:
+    """It waits in torch, where no handler of Python's runs, and would for the quarter of an hour that is the limit."""
+    run = tmp_path / "run"
+    group = start(distributed_work.command, argv=[*train_argv, "--epochs", "10000"])
+    group.wait_for((run / "last" / "manifest.json").exists)
+    os.kill(group.processes[1].pid, signal.SIGSTOP)
+    for _ in range(2):
+        time.sleep(0.5)
+        os.kill(group.processes[0].pid, number)
+    sent = time.monotonic()
+    group.processes[0].join(30)
+    assert group.processes[0].exitcode == code
+    assert time.monotonic() - sent < GRACE + 10
+    found = find_checkpoint(run)
+    assert found is not None
+    assert found.warnings == ()

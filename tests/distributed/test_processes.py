@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpixelcnn.distributed import ALONE, Processes, joined_processes
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.training.parallel import ParallelNetwork
 
@@ -64,3 +64,25 @@ def test_what_three_processes_tell_each_other(start: Callable[..., Any]) -> None
         assert found["one is stopped"] == "Interrupted 15"
         assert found["a failure comes before a stop"] == ("DataError: mine" if rank == 2 else "OtherProcessError 3")
         assert found["the leader fails"] == ("DataError: mine" if rank == 0 else "OtherProcessError 3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1234"}, "RANK not set"),
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT not set"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "2", "RANK": "x", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK is 'x'"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK 2 of WORLD_SIZE 2"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "99999"}, "MASTER_PORT 99999"),
+    ],
+)
+def test_half_of_what_torchrun_sets_is_refused(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message), joined_processes():
+        pass

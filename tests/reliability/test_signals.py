@@ -91,6 +91,9 @@ def test_a_second_ctrl_c_stops_at_once(
     during(owner, name, 1, signal.SIGINT, signal.SIGINT)
     outcome = cli("train", "--resume", "run", "--epochs", 2)
     assert outcome.code == 130, outcome.err
+    assert "resume with" not in outcome.err  # which is said once the state is saved
+    if place != "drawing samples":  # which comes after the save
+        assert checkpoint_paths(Path("run"))[-1].name == max(before)
     assert before <= {path.name for path in checkpoint_paths(Path("run"))}
     assert not list(Path("run/checkpoints").glob(".*"))
     found = find_checkpoint(Path("run"))

@@ -24,7 +24,7 @@ from cpixelcnn.cli.classify_output import (
     submission_file,
 )
 from cpixelcnn.cli.explain import Explain, Explainer, explanations
-from cpixelcnn.cli.setup import LoadedModel, load_model, parse_prior, shared_work, stop_on_signals, stored_calibration
+from cpixelcnn.cli.setup import LoadedModel, ended_in_order, load_model, parse_prior, shared_work, stored_calibration
 from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def classify(
 
     chosen_prior = parse_prior(prior)
     check_views(views)
-    with shared_work() as processes, stop_on_signals(processes), ExitStack() as files:
+    with shared_work() as processes, ended_in_order(processes), ExitStack() as files:
         with processes.together():
             loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank, images=images)
             calibration = None if uncalibrated else stored_calibration(loaded)

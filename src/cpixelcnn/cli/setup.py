@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpixelcnn.cli import console
 from cpixelcnn.errors import ConfigError, Interrupted
+from cpixelcnn.signals import HANG_UP, TERMINATE, handling
 
 if TYPE_CHECKING:
     import torch
@@ -50,11 +49,10 @@ class _Stopped(BaseException):
 
 
 @contextmanager
-def stop_on_signals(processes: Processes) -> Iterator[None]:
+def ended_in_order(processes: Processes) -> Iterator[None]:
     """While open, SIGTERM and SIGHUP end the work in order, as an error does: what is begun is closed.
 
-    One that is ignored stays so (nohup ignores SIGHUP). Only the main thread can handle signals. Several processes are
-    ended at once, since one that stops by itself would wait for the others.
+    Several processes are ended at once, since one that stops by itself would wait for the others.
 
     Raises:
         Interrupted: one of these signals came.
@@ -63,20 +61,11 @@ def stop_on_signals(processes: Processes) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise _Stopped(number)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if not processes.alone or threading.current_thread() is not threading.main_thread():
-        numbers = []
-    previous = {number: signal.getsignal(number) for number in numbers}
-    previous = {number: handler for number, handler in previous.items() if handler != signal.SIG_IGN}
-    for number in previous:
-        signal.signal(number, stop)
     try:
-        yield
+        with handling((TERMINATE, *HANG_UP) if processes.alone else (), stop):
+            yield
     except _Stopped as stopped:
         raise Interrupted("interrupted", stopped.number) from None
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

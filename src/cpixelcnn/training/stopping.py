@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
+from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import Interrupted
+from cpixelcnn.signals import HANG_UP, INTERRUPT, TERMINATE, ended_by_the_second, handling
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)  # Windows has no SIGHUP
+SIGNALS = (INTERRUPT, TERMINATE, *HANG_UP)
 
 
 class StopRequest:
@@ -30,30 +28,19 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """While open, a signal sets `stop`; a second SIGINT raises KeyboardInterrupt where the program is.
+def stop_on_signals(stop: StopRequest, processes: Processes = ALONE) -> Iterator[None]:
+    """While open, SIGINT, SIGTERM or SIGHUP sets `stop`; a second SIGINT raises KeyboardInterrupt where the program is.
 
-    The signals are SIGINT, SIGTERM and SIGHUP. One that is ignored stays so (nohup ignores SIGHUP). Only the main
-    thread can handle signals; in another one, this does nothing.
+    Of several processes, a second SIGINT or SIGTERM ends this one even where it waits for another that is frozen.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.signal_number and number == signal.SIGINT:
+        if stop.signal_number and number == INTERRUPT:
             raise KeyboardInterrupt
         stop.signal_number = number
 
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
-    previous = {number: handler for number, handler in previous.items() if handler != signal.SIG_IGN}
-    for number in previous:
-        signal.signal(number, handle)
-    try:
+    with nullcontext() if processes.alone else ended_by_the_second((INTERRUPT, TERMINATE)), handling(SIGNALS, handle):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class TimeSpent(Exception):  # noqa: N818 (not a fault)

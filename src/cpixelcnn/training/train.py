@@ -70,7 +70,7 @@ def train(
     """
     stop = stop or StopRequest()
     with ExitStack() as contexts:
-        contexts.enter_context(stop_on_signals(stop))
+        contexts.enter_context(stop_on_signals(stop, processes))
         contexts.enter_context(threads_restored())
         with processes.together():
             torch_device = choose_device(device, processes.local_rank).device if isinstance(device, str) else device
