@@ -73,7 +73,8 @@ app.command(
     cls=Command,
     epilog="""\
 cpixelcnn fid --samples out/                    # against their own data set
-cpixelcnn fid --samples out/ --reference real/  # against a folder of images""",
+cpixelcnn fid --samples out/ --reference real/  # against a folder of images
+cpixelcnn fid --samples out/ --protocol course  # as published FIDs of cpen455""",
 )(fid)
 app.command(
     "bpd",
