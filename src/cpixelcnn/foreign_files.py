@@ -234,6 +234,31 @@ def read_arrays(
             raise UnreadableFileError(path, f"it is no sound npz file: {first_line(error, 120)}") from None
 
 
+def read_pickled(path: Path, most_bytes: int) -> Any:
+    """What `torch.save` wrote: plain types and tensors, which lie on the CPU. Nothing in the file is run.
+
+    A tensor may be larger than its memory (a stride of 0 makes any number of numbers out of one), so compare its shape
+    before its numbers are looked at.
+
+    Args:
+        path: the file.
+        most_bytes: the largest size of the file; what it expands to may be twice as large.
+
+    Raises:
+        UnreadableFileError: see `open_regular`; or it is damaged, expands to more, or holds anything else.
+    """
+    import torch
+
+    with open_regular(path, most_bytes) as file:
+        try:
+            if zipfile.is_zipfile(file):
+                check_expansion(file, 2 * most_bytes)
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
+            raise UnreadableFileError(path, f"{type(error).__name__}: {first_line(error)}") from None
+
+
 def check_expansion(file: BufferedReader, most_bytes: int) -> None:
     """Refuse a zip archive that expands to more than so many bytes, or is compressed in unusual ways.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from cpixelcnn.errors import DataError, first_line
-from cpixelcnn.foreign_files import check_expansion, open_regular, read_safetensors_header
+from cpixelcnn.foreign_files import UnreadableFileError, read_pickled, read_safetensors_header
 from cpixelcnn.storage import file_digest
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -72,9 +72,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         DataError: the file is damaged or hostile, or does not hold finite tensors by name.
     """
     try:
-        state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
-        raise DataError(f"{path} is not a readable file of weights ({first_line(error)}); {REMEDY}") from None
+        state = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path, _LARGEST)
+    except (UnreadableFileError, SafetensorError) as error:
+        reason = error.reason if isinstance(error, UnreadableFileError) else first_line(error)
+        raise DataError(f"{path} is not a readable file of weights ({reason}); {REMEDY}") from None
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise DataError(f"{path} does not hold tensors by name; {REMEDY}")
     if not all(_is_dense(tensor) for tensor in state.values()):
@@ -89,15 +90,6 @@ def _read_safetensors(path: Path) -> Any:
 
     read_safetensors_header(path)
     return load_file(path)
-
-
-def _read_pickled(path: Path) -> Any:
-    with open_regular(path, _LARGEST) as file:
-        if zipfile.is_zipfile(file):
-            file.seek(0)
-            check_expansion(file, 2 * _LARGEST)
-        file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _is_dense(tensor: Tensor) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, first_line
+from cpixelcnn.foreign_files import WEIGHT_BYTES, UnreadableFileError, read_pickled
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import load_weights
 from cpixelcnn.runs.layout import EMA_WEIGHTS, TRAINER, WEIGHTS
@@ -77,7 +78,7 @@ def read_training(checkpoint: Path, model: PixelCNN | None = None) -> StoredTrai
     try:
         config, weights = load_weights(checkpoint / WEIGHTS)
         _, average = load_weights(checkpoint / EMA_WEIGHTS)
-        stored = torch.load(checkpoint / TRAINER, map_location="cpu", weights_only=True)
+        stored = read_pickled(checkpoint / TRAINER, WEIGHT_BYTES)
         if model is None:
             with torch.device("meta"):  # shapes without memory
                 model = PixelCNN(config.model)
@@ -87,9 +88,9 @@ def read_training(checkpoint: Path, model: PixelCNN | None = None) -> StoredTrai
         progress = checked_progress(_part(stored, "progression"))
     except CheckpointError:
         raise
-    except Exception as error:  # torch.load raises whatever the bytes make it raise
-        reason = first_line(error)
-        raise CheckpointError(f"{checkpoint} cannot be resumed from ({type(error).__name__}: {reason})") from None
+    except Exception as error:  # whatever the content makes the checks raise
+        reason = error.reason if isinstance(error, UnreadableFileError) else first_line(error)
+        raise CheckpointError(f"{checkpoint} cannot be resumed from ({reason})") from None
     return StoredTraining(config, weights, average, moments, progress)
 
 
