@@ -52,7 +52,7 @@ from cpixelcnn.training.results import read_results
 from cpixelcnn.training.state import create_state
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "format-1-run.tar.gz"
-LONGEST = 10.0  # seconds for one file
+LONGEST = 10.0  # seconds of the processor for one file
 IMAGES = {"png": "PNG", "jpg": "JPEG", "gif": "GIF", "webp": "WEBP", "tiff": "TIFF", "bmp": "BMP", "pgm": "PPM"}
 
 
@@ -372,13 +372,15 @@ def in_place(kind: Kind, content: bytes) -> Iterator[None]:
 def attempt(kind: Kind, content: bytes) -> str:
     """Whether a file is read or refused; anything else, and slowness, fails."""
     with in_place(kind, content):
-        start = time.monotonic()
+        start = (
+            time.process_time()
+        )  # a busy machine makes everything slow by the clock; what waits, the test's limit ends
         try:
             kind.read()
             outcome = "read"
         except CpixelcnnError:
             outcome = "refused"
-        assert time.monotonic() - start < LONGEST
+        assert time.process_time() - start < LONGEST
     return outcome
 
 
