@@ -82,9 +82,10 @@ def _facts(findings: Findings) -> Iterator[Fact]:
         yield Fact(
             "Accuracy",
             f"{100 * scores.accuracy:.1f} %",
-            f"95 % interval {100 * low:.1f} to {100 * high:.1f}; {right} of {scores.n_images} images",
+            f"95 % interval {100 * low:.1f} to {100 * high:.1f}; {right} of {scores.n_images} images; "
+            f"guessing: {100 / len(findings.classes):.1f} %",
         )
-        yield Fact("Macro F1", f"{100 * scores.f1_macro:.1f} %", f"guessing: {100 / len(findings.classes):.1f} %")
+        yield Fact("Macro F1", f"{100 * scores.f1_macro:.1f} %", "mean over classes")
         nll = [_nats(scores.nll_posterior), f"{_nats(with_it.scores.nll_posterior)} {with_it.note}" if with_it else ""]
         yield Fact("Posterior NLL", *nll)
         after = f"{100 * with_it.scores.ece:.1f} % with the temperature" if with_it else ""
@@ -145,7 +146,7 @@ def _mistakes(findings: Findings) -> Iterator[ReportedMistake]:
         pictures = (
             ("image", Picture.of_pixels(f"An image of {label}", image)),
             ("evidence", Picture.of_pixels(f"{map_of}, pixel by pixel", evidence_pixels(evidence))),
-            (f"{BLOCK} x {BLOCK}", Picture.of_pixels(f"{map_of}, in blocks", evidence_pixels(evidence, BLOCK))),
+            (f"{BLOCK} x {BLOCK} sums", Picture.of_pixels(f"{map_of}, in blocks", evidence_pixels(evidence, BLOCK))),
         )
         facts = (
             findings.told_probability(mistake),
