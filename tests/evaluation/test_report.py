@@ -106,7 +106,7 @@ def test_no_name_becomes_part_of_the_page() -> None:
 def test_all_that_was_found_is_on_the_page() -> None:
     report = full()
     text = render_report(report)
-    for shown in ("91.2 %", "panda 2", "p = 1.0000", "nr filters", "cpixelcnn eval --model &#39;panda&#39;"):
+    for shown in ("91.2\u00a0%", "panda 2", "p = 1.0000", "nr filters", "cpixelcnn eval --model &#39;panda&#39;"):
         assert shown in text
     assert text.count("data:image/png") == 5 * 2 + 4 + 1 + 3 * 6
     assert text.count("data:image/svg+xml") == 2 * 3
