@@ -26,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "fid": {"datasets", "model", "runs"},
     "sampling": {"datasets", "model", "runs"},
     "training": {"datasets", "model", "runs", "evaluation", "sampling", "plots"},
-    "cli": {"datasets", "model", "runs", "evaluation", "fid", "sampling", "training", "plots"},
+    "checks": {"datasets", "model", "runs", "evaluation", "sampling", "training"},
+    "cli": {"datasets", "model", "runs", "evaluation", "fid", "sampling", "training", "plots", "checks"},
 }
 FREE_OF_TORCH = ("__init__", "__main__", "config", "errors", "presets", "progress", "cli")
 

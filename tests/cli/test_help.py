@@ -16,7 +16,7 @@ from cpixelcnn.cli.app import app
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
 
-COMMANDS = ("train", "eval", "classify", "sample", "fid", "bpd", "models")
+COMMANDS = ("train", "eval", "classify", "sample", "fid", "bpd", "models", "checks")
 DECIDED_BY_IMAGES = {"image_channels", "image_height", "image_width", "classes", "class_counts"}
 
 

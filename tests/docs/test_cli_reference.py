@@ -31,7 +31,7 @@ def test_the_command_reference_is_up_to_date(generator: ModuleType) -> None:
 
 def test_every_command_has_a_section(generator: ModuleType) -> None:
     sections = re.findall(r"^## cpixelcnn (\w+)$", generator.reference(), re.MULTILINE)
-    assert sections == ["train", "eval", "classify", "sample", "fid", "bpd", "models"]
+    assert sections == ["train", "eval", "classify", "sample", "fid", "bpd", "models", "checks"]
 
 
 def test_the_table_of_presets_is_up_to_date(generator: ModuleType) -> None:

@@ -13,6 +13,7 @@ import typer
 from cpixelcnn import __version__
 from cpixelcnn.cli import console
 from cpixelcnn.cli.bpd import bpd
+from cpixelcnn.cli.checks import checks
 from cpixelcnn.cli.classify import classify
 from cpixelcnn.cli.evaluate import evaluate
 from cpixelcnn.cli.fid import fid
@@ -90,6 +91,13 @@ app.command(
 cpixelcnn models
 cpixelcnn models other-runs/ --json""",
 )(models)
+app.command(
+    "checks",
+    cls=Command,
+    epilog="""\
+cpixelcnn checks
+cpixelcnn checks --device cuda --json > checks.json""",
+)(checks)
 
 
 def _print_version(asked: bool) -> None:

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from cpixelcnn.cli import options as o
+
+FEATURES = "Features"
+
 SamplesFolder = Annotated[
     Path,
     typer.Option(
@@ -31,6 +35,7 @@ Features = Annotated[
         "--features",
         metavar="NAME",
         help="auto, inception, or efficientnet-lite0, -lite1 or -lite2 (whose distances are not FIDs).",
+        rich_help_panel=FEATURES,
     ),
 ]
 Dims = Annotated[
@@ -40,6 +45,7 @@ Dims = Annotated[
         metavar="N",
         help="Dimensions of Inception's features: 64, 192, 768 or 2048 (the default). Asks for Inception.",
         show_default=False,
+        rich_help_panel=FEATURES,
     ),
 ]
 Weights = Annotated[
@@ -49,6 +55,7 @@ Weights = Annotated[
         metavar="FILE",
         help="File of Inception's weights (pt_inception-2015-12-05-6726825d.pth).",
         show_default=False,
+        rich_help_panel=FEATURES,
     ),
 ]
 Reference = Annotated[
@@ -58,6 +65,7 @@ Reference = Annotated[
         metavar="PATH",
         help="A folder of images, or statistics (.npz with mu and sigma), instead of a data set.",
         show_default=False,
+        rich_help_panel=o.DATA,
     ),
 ]
 SaveStatistics = Annotated[
@@ -67,6 +75,7 @@ SaveStatistics = Annotated[
         metavar="FILE",
         help="Also write the statistics of the reference to this .npz, for --reference another time.",
         show_default=False,
+        rich_help_panel=o.OUTPUT,
     ),
 ]
 ReferenceSize = Annotated[
@@ -77,6 +86,7 @@ ReferenceSize = Annotated[
         min=8,
         help="Height and width of the reference images; the samples' unless given (64: cpen455 as stored).",
         show_default=False,
+        rich_help_panel=o.DATA,
     ),
 ]
 Split = Annotated[
@@ -86,6 +96,7 @@ Split = Annotated[
         metavar="NAME",
         help="Split of the reference images: train, validation or test (the default).",
         show_default=False,
+        rich_help_panel=o.DATA,
     ),
 ]
 PerClass = Annotated[

@@ -134,7 +134,7 @@ def _meaning(command: str, option: Any) -> str:
     default = default_of(command, option)
     if default in ("", "off"):
         return str(option.help)
-    shown = f"[default: {default}]"
+    shown = "[required]" if option.required else f"[default: {default}]"
     return f"{option.help} {shown.replace(' ', _UNBROKEN) if len(shown) < 30 else shown}"
 
 
