@@ -12,6 +12,7 @@ import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -134,7 +135,7 @@ def compilation_check(model: PixelCNN, images: Tensor, labels: Tensor, *, wanted
     if model.device.type == "cuda" and importlib.util.find_spec("triton") is None:
         return Check(name, SKIPPED, "Triton is not installed, which torch.compile needs on a GPU")
     images, labels = images.to(model.device), labels.to(model.device)
-    compiled = torch.compile(model, dynamic=False)
+    compiled: Any = torch.compile(model, dynamic=False)
     with torch.no_grad(), evaluation_mode(model), exact_float32():
         expected, found = (sum_over_pixels(pixel_log_probs(each, images, labels)) for each in (model, compiled))
     return compared(name, float((found - expected).abs().max()), NATS, "nats an image")

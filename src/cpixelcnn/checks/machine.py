@@ -27,7 +27,7 @@ def describe_machine(device: torch.device) -> dict[str, str]:
         "devices": ", ".join(_device(name) for name in available_devices()),
     }
     if torch.version.cuda:
-        cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         facts["CUDA"] = f"{torch.version.cuda}, cuDNN {cudnn or 'none'}"
     return facts | {"checked": str(device), "training": f"{precision.name} ({precision.reason})"}
 
