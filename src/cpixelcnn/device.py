@@ -45,7 +45,10 @@ def choose_device(name: str = "auto", local_rank: int = 0) -> DeviceChoice:
             return DeviceChoice(torch.device("cuda", index), f"auto: {torch.cuda.get_device_name(index)}")
         if "mps" in available:
             return DeviceChoice(torch.device("mps"), "auto: Apple GPU, no CUDA device")
-        return DeviceChoice(torch.device("cpu"), f"auto: no GPU found, {torch.get_num_threads()} CPU threads")
+        threads = torch.get_num_threads()
+        return DeviceChoice(
+            torch.device("cpu"), f"auto: no GPU found, {threads} CPU thread{'s' if threads != 1 else ''}"
+        )
     wanted = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}" if name == "cuda" else name
     if wanted not in available:
         raise ConfigError(f"--device {name} is not there; this machine has: auto, {', '.join(available)}")

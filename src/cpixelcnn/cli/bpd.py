@@ -41,7 +41,7 @@ def bpd(
             )
             config = data_config(loaded.config.data, dataset, data_dir, skip_bad=skip_bad)
             images = load_images(config, split, loaded, download=download)
-        with console.activity("scoring") as progress:
+        with console.activity("scoring", unit="images", count=len(images)) as progress:
             density = bits_per_dim(
                 loaded.model,
                 images.images,

@@ -259,4 +259,6 @@ def _conclude(tally: _Tally, json: bool) -> None:
         from cpixelcnn.evaluation.scores import wilson_interval
 
         shown = percent_with_interval(accuracy, wilson_interval(tally.nr_right, tally.nr_known))
-        console.print_result(f"accuracy {shown} on {tally.nr_known} images whose folder names a class")
+        console.print_result(
+            f"accuracy {shown} on {console.plural(tally.nr_known, 'image')} whose folder names a class"
+        )

@@ -204,13 +204,16 @@ def _written() -> Iterator[None]:
 
 
 @contextmanager
-def activity(name: str, *, unit: str = "", rate: tuple[str, int] | None = None) -> Iterator[library_progress.Progress]:
+def activity(
+    name: str, *, unit: str = "", rate: tuple[str, int] | None = None, count: int | None = None
+) -> Iterator[library_progress.Progress]:
     """Show the progress of one piece of work on stderr: a bar on a terminal, a line now and then elsewhere.
 
     Args:
         name: of the work.
         unit: of its steps, shown behind their number.
         rate: what to show the speed in, and how many steps one of it takes: ("images/s", rows of an image).
+        count: how many things the work is about, to be shown in place of its steps (an image may take several).
     """
     if silent or quiet or not stderr().is_terminal:
         yield PlainProgress(name, rate)
@@ -227,7 +230,10 @@ def activity(name: str, *, unit: str = "", rate: tuple[str, int] | None = None) 
         task = bar.add_task(escape(name), total=None, speed="")
 
         def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, speed=_speed(done, time.monotonic() - started, rate))
+            speed = _speed(done, time.monotonic() - started, rate)
+            if count is not None:
+                done, total = done * count // max(total, 1), count
+            bar.update(task, completed=done, total=total, speed=speed)
 
         yield report
 

@@ -42,7 +42,7 @@ class Scoring:
         """Score a model; every process calls this and gets the whole result."""
         from cpixelcnn.evaluation.evaluate import evaluate
 
-        with console.activity(name) as progress:
+        with console.activity(name, unit="images", count=len(images)) as progress:
             result = evaluate(
                 loaded.model,
                 images,

@@ -138,11 +138,13 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
         raise ConfigError(f"--split {split!r} is not known; choose auto, train, validation or test")
     with console.activity("reading images") as progress:
         images = load_split(config, "test" if split == "auto" else split, download=download, progress=progress)
-        if split == "auto" and not images.labelled:
+        replaced = split == "auto" and not images.labelled
+        if replaced:
             images = load_split(config, "validation", download=download, progress=progress)
-            console.info(f"split      validation, since the test split of {images.name} has no labels")
+    if replaced:  # told now, since a line that is printed beside a bar leaves that behind
+        console.info(f"split      validation, since the test split of {images.name} has no labels")
     if images.nr_skipped:
-        console.warn(f"{images.nr_skipped} images that cannot be read were left out")
+        console.warn(f"left out {console.plural(images.nr_skipped, 'image')} that cannot be read")
     if model.conditional:
         images = match_classes(images, model.classes)
     for note in images.notes:

@@ -331,7 +331,7 @@ def _evaluate_held_out(
         return None
     with processes.together():
         model = load(result.run, device=device)
-    with console.activity("test split") as progress:
+    with console.activity("test split", unit="images", count=len(images.test)) as progress:
         return evaluate(model, images.test, processes=processes, progress=progress)
 
 

@@ -112,3 +112,23 @@ def test_a_silent_process_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     out, err = io.StringIO(), Terminal()
     train(out, err)
     assert (out.getvalue(), err.getvalue()) == ("", "")
+
+
+def test_the_time_left_includes_the_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last step there is none to come, but what is going on takes its time."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with contextlib.redirect_stderr(io.StringIO()), TrainingDisplay() as display:
+        display.on_start(START)
+        display.pace.images_seen = display.pace.total_images
+        report = display.activity("validation")
+        now += 30
+        report(1, 3)
+    assert display.line.remaining == "1:00"
+
+
+def test_progress_counts_images_and_not_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = Terminal()
+    with contextlib.redirect_stderr(err), console.activity("scoring", unit="images", count=50) as progress:
+        progress(100, 200)  # passes, of four classes
+    assert "25/50 images" in plain(err.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +58,8 @@ class TrainingDisplay(Callback):
                 f"batch      {start.config.train.batch_size} images, {share} for each of {start.processes} processes"
             )
         if start.images_seen:
-            console.info(f"resumed    after {start.epochs_done} epochs, {start.images_seen} images")
+            epochs = console.plural(start.epochs_done, "epoch")
+            console.info(f"resumed    after {epochs}, {console.plural(start.images_seen, 'image')}")
         self.epochs = start.epochs
         self.table = EpochTable(start.epochs, start.config.model.conditional)
         total = start.epochs * start.train_images
@@ -102,9 +104,13 @@ class TrainingDisplay(Callback):
     def activity(self, name: str) -> library_progress.Progress:
         self.pace.pause()
         plain = None if self.live else console.PlainProgress(name)
+        started = time.monotonic()
+        steps = self.pace.remaining if math.isfinite(self.pace.remaining) else 0.0  # unknown before the first step
 
         def report(done: int, total: int) -> None:
             self.line.activity = f"{name} {100 * done // total} %"
+            here = (time.monotonic() - started) * (total - done) / max(done, 1)
+            self.line.remaining = console.duration(here + steps)
             if plain:
                 plain(done, total)
 
