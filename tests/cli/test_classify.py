@@ -36,7 +36,10 @@ CLASSES = ["hamburger", "panda", "koala", "pizza"]
 
 def test_the_document(cli: Cli, home: Path, run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
-    outcome = cli("classify", pictures, "--json")
+    assert f"shipped model 'small' (for photographs; for your newest run pass --model {run.name})" in (
+        cli("classify", pictures).err
+    )
+    outcome = cli("classify", pictures, "--json", "--model", run.name)
     assert outcome.code == 0, outcome.err
     document = outcome.document
     assert {"model", "classes", "results", "errors", "accuracy"} <= set(document)

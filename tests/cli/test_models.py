@@ -29,7 +29,7 @@ def test_runs_and_broken_runs(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPa
     assert outcome.code == 0
     assert max(map(len, outcome.out.splitlines())) <= 80
     (row,) = (line for line in outcome.out.splitlines() if "embedded-tiny-1" in line)
-    assert row.endswith(" embedded") and " %" in row
+    assert row.rstrip().endswith(" embedded") and " %" in row
     assert "warning: broken cannot be used: runs/broken holds no usable checkpoint" in outcome.err
     entries = {entry["name"]: entry for entry in cli("models", "--json").document["models"]}
     assert set(entries) == {"small", "tiny", "embedded-tiny-1", "broken"}
