@@ -181,7 +181,7 @@ class TrainConfig(_Config):
     clip_grad_norm: float = documented(
         1.0,
         "Norm to which a longer gradient (of the loss in bits/dim) is scaled; nearly all are longer than 1, "
-        "which makes 1 a normalisation of every step. 0 scales none.",
+        "which makes 1 a normalisation of every step (see the column clipped of the metrics). 0 scales none.",
     )
     weight_decay: float = documented(
         0.0, "Decoupled decay (AdamW's) of the directions of the convolutions; nothing else is decayed."

@@ -22,7 +22,8 @@ class EpochRecord:
     """One epoch of a training. Figures of the validation are None in epochs without one (accuracy: without classes).
 
     Bits/dim are means over the images; accuracy has its 95 % Wilson interval; `nll_posterior` is the mean of -log p(c
-    | x).
+    | x). `clipped` is the fraction of the images whose step had a gradient longer than `clip_grad_norm`; None in lines
+    of earlier versions.
     """
 
     epoch: int
@@ -42,6 +43,7 @@ class EpochRecord:
     accuracy_high: float | None = None
     f1_macro: float | None = None
     nll_posterior: float | None = None
+    clipped: float | None = None
 
 
 def read_records(path: Path) -> tuple[list[EpochRecord], int]:

@@ -66,6 +66,9 @@ class Callback:
     def on_epoch(self, record: EpochRecord, is_best: bool) -> None:
         """After every epoch, its validation included."""
 
+    def on_save(self, checkpoint: Path) -> None:
+        """After a checkpoint was saved."""
+
     def on_samples(self, path: Path) -> None:
         """After a sample grid was written."""
 
@@ -94,6 +97,10 @@ class Callbacks(Callback):
     def on_epoch(self, record: EpochRecord, is_best: bool) -> None:
         for callback in self.callbacks:
             callback.on_epoch(record, is_best)
+
+    def on_save(self, checkpoint: Path) -> None:
+        for callback in self.callbacks:
+            callback.on_save(checkpoint)
 
     def on_samples(self, path: Path) -> None:
         for callback in self.callbacks:

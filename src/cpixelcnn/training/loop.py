@@ -127,7 +127,14 @@ class Training:
             self.log = MetricsLog(self.run, self.progress.epoch)
         processes.broadcast_tensors([*self.state.model.parameters(), *self.state.ema.model.parameters()])
         self.metrics = StepMetrics(
-            self.run, self.options.max_bad_steps, self.progress, call.device, self.agreement, processes, self.callback
+            self.run,
+            self.options.clip_grad_norm,
+            self.options.max_bad_steps,
+            self.progress,
+            call.device,
+            self.agreement,
+            processes,
+            self.callback,
         )
 
     def _first_state(self) -> TrainState:
@@ -263,6 +270,7 @@ class Training:
             lr=progress.lr,
             grad_norm=progress.epoch_norm / progress.epoch_images if progress.epoch_images else None,
             images_per_second=len(self.train_set) / progress.epoch_seconds if progress.epoch_seconds else None,
+            clipped=progress.epoch_clipped / progress.epoch_images if progress.epoch_images else None,
             bad_steps=progress.bad_steps,
             seconds=progress.seconds,
             **metrics,  # type: ignore[arg-type]
@@ -273,7 +281,8 @@ class Training:
             progress.best_step = progress.step
         progress.stale_validations = 0 if is_best else progress.stale_validations + validate
         progress.epoch += 1
-        progress.epoch_bits, progress.epoch_norm, progress.epoch_images, progress.epoch_seconds = 0.0, 0.0, 0, 0.0
+        progress.epoch_bits, progress.epoch_norm, progress.epoch_seconds = 0.0, 0.0, 0.0
+        progress.epoch_images, progress.epoch_clipped = 0, 0
         return record, is_best
 
     def _progress(self, activity: str) -> Progress:

@@ -75,7 +75,8 @@ class RunWriter:
         """
         self._require_finite_weights()
         try:
-            save_checkpoint(self.run, self.config, self.state, finished=finished, warn=self.callback.on_warning)
+            warn = self.callback.on_warning
+            saved = save_checkpoint(self.run, self.config, self.state, finished=finished, warn=warn)
         except OSError as error:
             kept = checkpoint_paths(self.run)
             message = f"the checkpoint at step {self.state.progress.step} could not be saved ({error.strerror})"
@@ -84,6 +85,7 @@ class RunWriter:
             older = f"{kept[-1].name} is still good" if kept else "there is none yet"
             self.callback.on_warning(f"{message}; training goes on, {older}")
             return False
+        self.callback.on_save(saved)
         return True
 
     def _require_finite_weights(self) -> None:

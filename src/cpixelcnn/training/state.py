@@ -33,6 +33,7 @@ class TrainProgress:
         epoch: epochs that are complete, validation included.
         epoch_bits, epoch_norm: sums over the images of the running epoch of bits/dim and of their step's gradient norm.
         epoch_images: how many images these sums are over (those of skipped steps are not).
+        epoch_clipped: how many of these images were in steps whose gradient was scaled to `clip_grad_norm`.
         epoch_seconds: time spent in the steps of the running epoch.
         bad_steps: steps skipped so far because their loss or gradient was not finite.
         seconds: time spent in steps since the start.
@@ -50,6 +51,7 @@ class TrainProgress:
     epoch_bits: float = 0.0
     epoch_norm: float = 0.0
     epoch_images: int = 0
+    epoch_clipped: int = 0
     epoch_seconds: float = 0.0
     bad_steps: int = 0
     seconds: float = 0.0

@@ -72,6 +72,7 @@ class StepMetrics:
 
     Args:
         run: the run directory, for error messages.
+        clip_grad_norm: the norm to which longer gradients are scaled; 0 scales none.
         max_bad_steps: how many bad steps in a row end the training.
         progress: of the training.
         device: where the metrics are computed.
@@ -83,6 +84,7 @@ class StepMetrics:
     def __init__(
         self,
         run: Path,
+        clip_grad_norm: float,
         max_bad_steps: int,
         progress: TrainProgress,
         device: torch.device,
@@ -91,6 +93,7 @@ class StepMetrics:
         callback: Callback,
     ) -> None:
         self.run, self.max_bad_steps, self.progress = run, max_bad_steps, progress
+        self.longest = clip_grad_norm or math.inf
         self.agreement, self.processes, self.callback = agreement, processes, callback
         self.deferred = DeferredMetrics[StepPosition](device)
         self.bad_in_a_row = 0
@@ -119,6 +122,7 @@ class StepMetrics:
                 progress.epoch_bits += bits * position.images
                 progress.epoch_norm += norm * position.images
                 progress.epoch_images += position.images
+                progress.epoch_clipped += position.images if norm > self.longest else 0
                 self.bad_in_a_row = 0
             else:
                 with self.processes.together():

@@ -31,7 +31,7 @@ from cpixelcnn.training.callbacks import Callback, StepRecord, TrainingStart
 
 STEPS_PER_POINT = 50
 _OF_STEPS = ("bits_per_dim", "grad_norm", "lr")
-_IN_TRAINING = ("train_bpd", "lr", "grad_norm", "images_per_second", "bad_steps", "seconds")
+_IN_TRAINING = ("train_bpd", "lr", "grad_norm", "clipped", "images_per_second", "bad_steps", "seconds")
 
 
 class Tracker(Callback):

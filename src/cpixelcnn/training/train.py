@@ -18,6 +18,7 @@ from cpixelcnn.training.loop import Call, Training, TrainResult
 from cpixelcnn.training.objective import check_discriminative
 from cpixelcnn.training.parallel import check_processes
 from cpixelcnn.training.plan import plan_call
+from cpixelcnn.training.run_log import RunLog
 from cpixelcnn.training.state import check_images
 from cpixelcnn.training.stopping import StopRequest, stop_on_signals
 from cpixelcnn.training.threads import threads_restored
@@ -85,7 +86,10 @@ def train(
             weights = initial_weights(source, plan.config.model) if source else None
             if processes.is_main:
                 contexts.enter_context(locked(plan.run, Callbacks(callbacks).on_warning))
-        call = Call(
-            plan.run, torch_device, plan.checkpoint, weights, Callbacks(callbacks), stop, tuple(command), processes
-        )
-        return Training(plan.config, train_set, validation_set, call).run_to_end()
+        log = contexts.enter_context(RunLog(plan.run)) if processes.is_main else Callback()
+        heard = Callbacks((log, *callbacks))
+        call = Call(plan.run, torch_device, plan.checkpoint, weights, heard, stop, tuple(command), processes)
+        result = Training(plan.config, train_set, validation_set, call).run_to_end()
+        if isinstance(log, RunLog):
+            log.say(result.note or f"finished: best epoch {result.best_epoch}, {result.seconds:.0f} s of steps")
+        return result
