@@ -151,7 +151,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(cli: Cli, 
     assert outcome.code == 0, outcome.err
     assert newest.name in outcome.err
     assert "trying the one before it" in outcome.err
-    assert "resumed    after 1 epochs, 12 images" in outcome.err
+    assert "resumed    after 1 epoch, 12 images" in outcome.err
     assert verify_checkpoint(run / "last")["step"] == 6
     verify_checkpoint(run / "best")
 

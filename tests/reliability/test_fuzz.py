@@ -40,7 +40,7 @@ from cpixelcnn.fid.frechet import load_statistics
 from cpixelcnn.fid.weight_files import read_state
 from cpixelcnn.model.weights import build_model, load_weights
 from cpixelcnn.runs.environment import Environment, record_environment
-from cpixelcnn.runs.layout import FILES, MANIFEST
+from cpixelcnn.runs.layout import FILES, MANIFEST, read_results
 from cpixelcnn.runs.metrics_log import METRICS, MetricsLog
 from cpixelcnn.runs.models import find_model
 from cpixelcnn.sampling.folder.reader import read_samples
@@ -48,7 +48,6 @@ from cpixelcnn.storage import file_digest
 from cpixelcnn.training.checkpoint import find_checkpoint
 from cpixelcnn.training.plan import read_request
 from cpixelcnn.training.restoring import restore
-from cpixelcnn.training.results import read_results
 from cpixelcnn.training.state import create_state
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "format-1-run.tar.gz"

@@ -273,6 +273,7 @@ def test_the_optimisers_options_are_not_the_checkpoints(
     before = dict(state.optimiser.param_groups[0])
     restore(checkpoints[1], state)
     after = dict(state.optimiser.param_groups[0])
+    assert (before.pop("lr"), after.pop("lr")) == (TrainConfig.lr, state.progress.lr)
     assert all(one is other for one, other in zip(before.pop("params"), after.pop("params"), strict=True))
     assert after == before
     assert after["betas"] == (0.5, TrainConfig.beta2)

@@ -168,10 +168,10 @@ def test_killed_between_the_record_and_its_checkpoint(
 ) -> None:
     original = run_writer.save_checkpoint
 
-    def die_at_the_second(run: Path, config: RunConfig, train_state: Any, *, finished: bool) -> Path:
+    def die_at_the_second(run: Path, config: RunConfig, train_state: Any, **options: Any) -> Path:
         if train_state.progress.epoch == 2:
             raise Killed
-        return original(run, config, train_state, finished=finished)
+        return original(run, config, train_state, **options)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:

@@ -165,7 +165,8 @@ def find_checkpoint(where: Path) -> FoundCheckpoint | None:
         try:
             manifest = runs.verify_checkpoint(path)
             facts = {"epoch": int, "images_seen": int, "finished": bool, "stale_validations": int}
-            if not all(type(manifest.get(name, kind())) is kind for name, kind in facts.items()):
+            optional = {"stale_validations": 0}  # absent in checkpoints of earlier versions
+            if not all(type({**optional, **manifest}.get(name)) is kind for name, kind in facts.items()):
                 raise CheckpointError(f"{path} has an incomplete {runs.MANIFEST}; it is damaged")
             return FoundCheckpoint(path, read_training(path).config, manifest, tuple(warnings))
         except CheckpointError as error:

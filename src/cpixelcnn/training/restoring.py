@@ -49,7 +49,8 @@ class StoredTraining:
 def restore(checkpoint: Path, state: TrainState) -> None:
     """Load weights, average, optimiser and progress into the state of a model of the same architecture.
 
-    The optimiser's options are not the checkpoint's but those that it was made with.
+    The optimiser's options are not the checkpoint's but those that it was made with; its learning rate is the last
+    step's.
 
     Raises:
         CheckpointError: a part does not fit or holds anything but plain types and tensors.
@@ -66,6 +67,9 @@ def restore(checkpoint: Path, state: TrainState) -> None:
         for number, own in stored.moments.items()
     }
     state.optimiser.load_state_dict({**state.optimiser.state_dict(), "state": moments})
+    if stored.progress.step:
+        for group in state.optimiser.param_groups:
+            group["lr"] = stored.progress.lr  # as the last step left it: saved again, the checkpoint is the same
     state.progress = stored.progress
 
 
