@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cpixelcnn.errors import DataError
 from cpixelcnn.evaluation.unfamiliar import detection, outlier_scores, png_bits, threshold
@@ -35,6 +37,29 @@ def test_by_hand() -> None:
     assert detection(np.array([1.0, 3.0]), np.array([2.0, 4.0]), n_bootstrap=2).auroc == 0.75
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=12),
+    st.lists(st.integers(0, 6), min_size=1, max_size=12),
+)
+def test_against_the_definitions(familiar: list[int], outliers: list[int]) -> None:
+    """With many ties. AUROC: how often an outlier has the larger score, ties count half (Mann & Whitney 1947); AUPR:
+    the mean over positives of the precision at their score; FPR95: at the highest cut that flags 95 % of the outliers."""
+    found = detection(np.array(familiar, float), np.array(outliers, float), n_bootstrap=1)
+    pairs = [(f, o) for f in familiar for o in outliers]
+    assert found.auroc == pytest.approx(sum((o > f) + (o == f) / 2 for f, o in pairs) / len(pairs))
+
+    def precision(positives: list[int], negatives: list[int], cut: int) -> float:
+        flagged = sum(p >= cut for p in positives)
+        return flagged / (flagged + sum(n >= cut for n in negatives))
+
+    assert found.aupr_out == pytest.approx(np.mean([precision(outliers, familiar, o) for o in outliers]))
+    turned = [[-value for value in values] for values in (familiar, outliers)]
+    assert found.aupr_in == pytest.approx(np.mean([precision(turned[0], turned[1], f) for f in turned[0]]))
+    cut = max(c for c in outliers if sum(o >= c for o in outliers) >= 0.95 * len(outliers))
+    assert found.fpr95 == pytest.approx(sum(f >= cut for f in familiar) / len(familiar))
+
+
 def test_scores_that_cannot_be_used() -> None:
     with pytest.raises(DataError, match="at least 1 familiar"):
         detection(np.array([]), np.array([1.0]))
@@ -53,12 +78,8 @@ def test_png_measures_complexity() -> None:
 
 def test_scores_are_larger_for_outliers() -> None:
     """Simple images that the model calls likely are outliers by every score but the likelihood itself."""
-    flat = torch.full((1, 1, 28, 28), 90, dtype=torch.uint8)
-    scores = outlier_scores(np.array([1.0]), flat, np.array([2.9, 3.1]), local_bits=np.array([0.25]))
-    assert scores["likelihood"] == 1.0
-    assert scores["typicality"] == pytest.approx(2.0)
-    assert scores["png"] == pytest.approx(1.0 - png_bits(flat)[0])
-    assert scores["local"] == 0.75
+    scores = outlier_scores(np.array([1.0]), 3.0, {"png": np.array([0.125]), "local": np.array([0.25])})
+    assert scores == {"likelihood": 1.0, "typicality": 2.0, "png": 0.875, "local": 0.75}
 
 
 def test_the_threshold_accepts_what_was_asked_for() -> None:

@@ -24,7 +24,15 @@ from cpixelcnn.cli.classify_output import (
     submission_file,
 )
 from cpixelcnn.cli.explain import Explain, Explainer, explanations
-from cpixelcnn.cli.setup import LoadedModel, ended_in_order, load_model, parse_prior, shared_work, stored_calibration
+from cpixelcnn.cli.setup import (
+    LoadedModel,
+    ended_in_order,
+    load_model,
+    parse_prior,
+    shared_work,
+    stored_calibration,
+    stored_familiarity,
+)
 from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
@@ -111,17 +119,21 @@ def classify(
         with processes.together():
             loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank, images=images)
             calibration = None if uncalibrated else stored_calibration(loaded)
+            familiarity = stored_familiarity(loaded)
+            known = familiarity is not None
             classes = loaded.config.model.classes
             sinks: list[Sink] = []
             explainer: Explainer | None = None
             if explain is not None:
                 explainer = files.enter_context(explanations(explain, loaded, views, processes))
             if processes.is_main and csv is not None:
-                sinks.append(files.enter_context(csv_file(csv, "--csv", classes)))
+                sinks.append(files.enter_context(csv_file(csv, "--csv", classes, unfamiliar=known)))
             if processes.is_main and submission is not None:
                 numbers = course_numbers(classes)
                 sinks.append(files.enter_context(submission_file(submission, "--submission", numbers)))
-            sinks.append(json_results if json else Lines(classes))  # last: what is printed is in the files as well
+            sinks.append(
+                json_results if json else Lines(classes, unfamiliar=known)
+            )  # last: what is printed is in the files as well
         batches = classify_batches(
             loaded.model,
             _read(images, loaded, batch_size, processes),
@@ -141,7 +153,7 @@ def classify(
                 if json and not tally.begun:
                     console.begin_json(_about(loaded, calibration, views), "results")
                 tally.add(batch)
-                results = results_of(batch, classes, calibration)
+                results = results_of(batch, classes, calibration, familiarity)
                 for sink in sinks:
                     sink(results)
         tally.require_images(images)

@@ -16,6 +16,7 @@ from cpixelcnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from cpixelcnn.evaluation.calibration import Calibration
+    from cpixelcnn.evaluation.familiarity import Familiarity
     from cpixelcnn.evaluation.stream import ClassifiedBatch
 
 PARTIAL = ".part"
@@ -36,6 +37,9 @@ class Result:
         bits: bits/dim, over classes.
         unusual: "low" or "high" where 19 of 20 images of the model's own kind have bits/dim that are higher or lower;
             empty for others, None where that is not known, for want of a calibration.
+        unfamiliarity: the score that the model's threshold is about, larger for images of other kinds; None without a
+            threshold.
+        unfamiliar: whether that score is above the threshold; None without one.
     """
 
     path: Path
@@ -46,6 +50,8 @@ class Result:
     log_likelihoods: list[float]
     bits: float
     unusual: str | None
+    unfamiliarity: float | None = None
+    unfamiliar: bool | None = None
 
 
 class Sink(Protocol):
@@ -54,9 +60,19 @@ class Sink(Protocol):
     def __call__(self, results: Sequence[Result]) -> None: ...
 
 
-def results_of(batch: ClassifiedBatch, classes: Sequence[str], calibration: Calibration | None) -> list[Result]:
+def results_of(
+    batch: ClassifiedBatch,
+    classes: Sequence[str],
+    calibration: Calibration | None,
+    familiarity: Familiarity | None = None,
+) -> list[Result]:
     """The results of a batch, image by image."""
     found = batch.classification
+    unfamiliarity: list[float | None] = [None] * len(batch.paths)
+    unfamiliar: list[bool | None] = [None] * len(batch.paths)
+    if familiarity is not None:
+        scores = familiarity.scores(batch.bits.numpy(), batch.source.images)
+        unfamiliarity, unfamiliar = scores.tolist(), familiarity.unfamiliar(scores).tolist()
     ranks = found.log_posteriors.argsort(dim=1, descending=True, stable=True)
     rows = zip(
         batch.paths,
@@ -65,6 +81,8 @@ def results_of(batch: ClassifiedBatch, classes: Sequence[str], calibration: Cali
         found.probabilities.tolist(),
         found.log_likelihoods.tolist(),
         batch.bits.tolist(),
+        unfamiliarity,
+        unfamiliar,
         strict=True,
     )
     return [
@@ -77,8 +95,10 @@ def results_of(batch: ClassifiedBatch, classes: Sequence[str], calibration: Cali
             log_likelihoods=log_likelihoods,
             bits=bits,
             unusual=_unusual(bits, calibration),
+            unfamiliarity=unfamiliarity,
+            unfamiliar=unfamiliar,
         )
-        for path, index, ranking, probabilities, log_likelihoods, bits in rows
+        for path, index, ranking, probabilities, log_likelihoods, bits, unfamiliarity, unfamiliar in rows
     ]
 
 
@@ -91,24 +111,28 @@ def _unusual(bits: float, calibration: Calibration | None) -> str | None:
 class Lines:
     """A line for each image on stdout, the file last, since its name may be long."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], *, unfamiliar: bool = False) -> None:
+        """Args: the model's classes, and whether a threshold tells which images are unfamiliar."""
+        self.unfamiliar = unfamiliar
         self.width = min(max(map(len, ("runner-up", *classes))), _WIDEST_CLASS)
         self.begun = False
 
     def __call__(self, results: Sequence[Result]) -> None:
         from rich.text import Text
 
-        lines = [self._line("class", "probability", "runner-up", "bits/dim", "image")] * (not self.begun)
+        lines = [self._line("class", "probability", "runner-up", "bits/dim", "unfamiliar", "image")] * (not self.begun)
         self.begun = True
         for each in results:
             probability, bits = f"{each.probabilities[each.index]:.4f}", f"{each.bits:.3f} {each.unusual or ''}"
-            lines.append(self._line(each.label, probability, each.runner_up, bits, str(each.path)))
+            strange = "yes" if each.unfamiliar else ""
+            lines.append(self._line(each.label, probability, each.runner_up, bits, strange, str(each.path)))
         console.print_result(Text("\n".join(lines)))
         console.flush()
 
-    def _line(self, label: str, probability: str, runner_up: str, bits: str, path: str) -> str:
+    def _line(self, label: str, probability: str, runner_up: str, bits: str, unfamiliar: str, path: str) -> str:
         label, runner_up = (f"{_shortened(name, self.width):{self.width}}" for name in (label, runner_up))
-        return f"{label}  {probability:>11}  {runner_up}  {bits:10}  {' '.join(path.splitlines())}"
+        strange = f"{unfamiliar:10}  " if self.unfamiliar else ""
+        return f"{label}  {probability:>11}  {runner_up}  {bits:10}  {strange}{' '.join(path.splitlines())}"
 
 
 def _shortened(text: str, width: int) -> str:
@@ -130,17 +154,25 @@ def _document(result: Result) -> dict[str, Any]:
         "log_likelihoods": result.log_likelihoods,
         "bpd": result.bits,
     }
-    return document if result.unusual is None else document | {"unusual": result.unusual or None}
+    if result.unusual is not None:
+        document["unusual"] = result.unusual or None
+    if result.unfamiliar is not None:
+        document |= {"unfamiliar": result.unfamiliar, "unfamiliarity": result.unfamiliarity}
+    return document
 
 
 @contextmanager
-def csv_file(path: Path, flag: str, classes: Sequence[str]) -> Iterator[Sink]:
-    """A table with a header and a row for each image, see `_rows`."""
-    probabilities = [f"p({name})" for name in classes]
-    with _rows(path, flag, ["path", "label", "index", "probability", "bits_per_dim", *probabilities]) as write:
+def csv_file(path: Path, flag: str, classes: Sequence[str], *, unfamiliar: bool = False) -> Iterator[Sink]:
+    """A table with a header and a row for each image, see `_rows`; two columns more where there is a threshold."""
+    header = ["path", "label", "index", "probability", "bits_per_dim", *(f"p({name})" for name in classes)]
+    with _rows(path, flag, header + ["unfamiliar", "unfamiliarity"] * unfamiliar) as write:
+
+        def row(r: Result) -> list[object]:
+            strange = [int(bool(r.unfamiliar)), r.unfamiliarity] * unfamiliar
+            return [str(r.path), r.label, r.index, r.probabilities[r.index], r.bits, *r.probabilities, *strange]
 
         def sink(results: Sequence[Result]) -> None:
-            write([str(r.path), r.label, r.index, r.probabilities[r.index], r.bits, *r.probabilities] for r in results)
+            write(row(result) for result in results)
 
         yield sink
 

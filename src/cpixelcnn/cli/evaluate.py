@@ -19,6 +19,17 @@ from cpixelcnn.cli.output_files import check_output, writing
 from cpixelcnn.cli.pictures import Map, PictureOptions, Report, draw_pictures
 from cpixelcnn.cli.scoring import Scoring, document
 from cpixelcnn.cli.setup import LoadedModel, parse_prior, shared_work
+from cpixelcnn.cli.unfamiliar import tell_unfamiliar
+from cpixelcnn.cli.unfamiliar_options import (
+    MAX_IMAGES,
+    FitThreshold,
+    LocalModel,
+    MaxImages,
+    ScoreNames,
+    Unfamiliar,
+    UnfamiliarOptions,
+    parse_scores,
+)
 from cpixelcnn.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -120,6 +131,11 @@ def evaluate(
     map: Map = None,
     plots: o.Plots = None,
     report: Report = None,
+    unfamiliar: Unfamiliar = None,
+    scores: ScoreNames = "png,webp",
+    local_model: LocalModel = None,
+    fit_threshold: FitThreshold = None,
+    max_images: MaxImages = MAX_IMAGES,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -149,6 +165,16 @@ def evaluate(
         refuse_for("one model", for_one)
         score_run(models[0] if models else None, choice, scoring, CheckpointOutput(fid, csv, plots, json))
         return
+    if unfamiliar or fit_threshold:
+        if len(models) > 1:
+            raise ConfigError("--unfamiliar and --fit-threshold are for one model; name one")
+        refuse_for("one model and its own scores", for_one | {"--samples": samples, "--plots": plots})
+        strangers = UnfamiliarOptions(
+            unfamiliar or (), parse_scores(scores, local_model), local_model, fit_threshold, max_images
+        )
+        tell_unfamiliar(models[0] if models else None, choice, scoring, strangers, json=json)
+        return
+    refuse_for("--unfamiliar", {"--local-model": local_model})
     refuse_for("--all-checkpoints", {"--fid": fid, "--csv": csv})
     if len(models) > 1:
         refuse_for("one model", {**for_one, "--plots": plots})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cpixelcnn.datasets.user_images import UserImages
     from cpixelcnn.distributed import Processes
     from cpixelcnn.evaluation.calibration import Calibration
+    from cpixelcnn.evaluation.familiarity import Familiarity
     from cpixelcnn.model.network import PixelCNN
 
 
@@ -186,6 +187,19 @@ def stored_calibration(loaded: LoadedModel) -> Calibration | None:
             f"{calibration.dataset} ({calibration.split})"
         )
     return calibration
+
+
+def stored_familiarity(loaded: LoadedModel) -> Familiarity | None:
+    """The threshold of unfamiliarity that is stored for a model's weights, if there is one, and tell of it."""
+    from cpixelcnn.evaluation.familiarity import find_familiarity
+
+    found = find_familiarity(loaded.path)
+    if found is not None:
+        console.info(
+            f"unfamiliar {found.score} above {found.threshold:.4g}, learned on {found.n_images} images of "
+            f"{found.dataset} ({found.split})"
+        )
+    return found
 
 
 def parse_prior(text: str) -> str | list[float]:

@@ -82,7 +82,10 @@ def bits_per_dim(
     if model.config.conditional:
         log_likelihoods = class_log_probs(model, images, batch_size=batch_size, processes=processes, progress=progress)
         return conditional_bits(model.config, log_likelihoods, labels, prior)
-    return _summary(model.config, _log_probs(model, images, batch_size, processes, progress))
+    return _summary(
+        model.config,
+        unconditional_log_probs(model, images, batch_size=batch_size, processes=processes, progress=progress),
+    )
 
 
 def conditional_bits(config: ModelConfig, log_likelihoods: Tensor, labels: Tensor | None, prior: Prior) -> BitsPerDim:
@@ -118,8 +121,15 @@ def _extremes(labels: Tensor) -> str:
 
 
 @torch.inference_mode()
-def _log_probs(model: PixelCNN, images: Tensor, batch_size: int, processes: Processes, progress: Progress) -> Tensor:
-    """log p(x) of an unconditional model, float64 (N,) on the CPU."""
+def unconditional_log_probs(
+    model: PixelCNN,
+    images: Tensor,
+    *,
+    batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
+    progress: Progress = silent,
+) -> Tensor:
+    """log p(x) in nats of an unconditional model, float64 (N,) on the CPU; arguments as for `bits_per_dim`."""
     parts = [torch.empty(0, dtype=torch.float64)]
     batches = processes.share([images[i : i + batch_size] for i in range(0, len(images), batch_size)])
     done, total = 0, sum(map(len, batches))

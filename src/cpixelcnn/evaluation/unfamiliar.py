@@ -9,15 +9,15 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.evaluation.bits_per_dim import bits, marginal_log_probs, unconditional_log_probs
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
-from cpixelcnn.evaluation.priors import log_prior
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.progress import Progress, silent
 
@@ -51,45 +51,60 @@ class Detection:
 
 def image_bits(model: PixelCNN, images: Tensor, *, batch_size: int = BATCH_SIZE, progress: Progress = silent) -> Scores:
     """-log2 p(x) / dimensions of images uint8 (N, C, H, W), float64 (N,), with all classes equally likely."""
-    log_probs = class_log_probs(model, images, batch_size=batch_size, progress=progress)
-    marginal = torch.logsumexp(log_probs + log_prior(model.config, "uniform"), dim=1)
-    bits: Scores = (-marginal / (np.log(2) * images[0].numel())).numpy()
-    return bits
+    if model.config.conditional:
+        log_likelihoods = class_log_probs(model, images, batch_size=batch_size, progress=progress)
+        log_probs = marginal_log_probs(model.config, log_likelihoods)
+    else:
+        log_probs = unconditional_log_probs(model, images, batch_size=batch_size, progress=progress)
+    found: Scores = bits(model.config, log_probs).numpy()
+    return found
 
 
 def png_bits(images: Tensor) -> Scores:
     """Bits per dimension of each image as an optimised PNG file, float64 (N,): a measure of its complexity."""
+    return _file_bits(images, format="PNG", optimize=True)
+
+
+def webp_bits(images: Tensor) -> Scores:
+    """The same of each image as a lossless WebP file, which is shorter for most photographs.
+
+    Raises:
+        ConfigError: Pillow was built without WebP.
+    """
+    from PIL import features
+
+    if not features.check("webp"):
+        raise ConfigError("the score webp needs Pillow with WebP, and this one was built without; leave it out")
+    return _file_bits(images, format="WEBP", lossless=True, quality=100, method=6)
+
+
+def _file_bits(images: Tensor, **options: Any) -> Scores:
     from PIL import Image
 
     lengths = []
     for image in images.cpu():
         pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
         file = io.BytesIO()
-        Image.fromarray(pixels.contiguous().numpy()).save(file, format="PNG", optimize=True)
+        Image.fromarray(pixels.contiguous().numpy()).save(file, **options)
         lengths.append(8 * file.tell() / image.numel())
     return np.array(lengths)
 
 
-def outlier_scores(
-    bits: Scores, images: Tensor, typical_bits: Scores, local_bits: Scores | None = None
-) -> dict[str, Scores]:
+def outlier_scores(own: Scores, typical_mean: float, references: Mapping[str, Scores]) -> dict[str, Scores]:
     """The scores of images by name, each float64 (N,), larger for outliers.
 
     Args:
-        bits: what `image_bits` gives for the images.
-        images: uint8 (N, C, H, W).
-        typical_bits: `image_bits` of familiar images that are not among the images, such as validation images.
-        local_bits: `image_bits` under a model that sees a small neighbourhood only, if there is one.
+        own: what `image_bits` gives for the images.
+        typical_mean: the mean of `image_bits` over familiar images that are not among these, such as validation images.
+        references: other code lengths of the same images in bits/dim, by name, such as `png_bits`.
 
     Returns:
-        "likelihood": -log p(x), for comparison; "typicality": distance of -log p(x) from its mean over familiar images
-        (Nalisnick et al. 2019, arXiv 1906.02994, for single images); "png": -log p(x) less the length of the PNG file
-        (Serra et al. 2020, arXiv 1909.11480); "local": log p_local(x) - log p(x) (Zhang et al. 2021).
+        "likelihood": -log p(x), for comparison; "typicality": its distance from its mean over familiar images
+        (Nalisnick et al. 2019, arXiv 1906.02994, for single images); and for each reference -log p(x) less that code
+        length.
     """
-    scores = {"likelihood": bits, "typicality": np.abs(bits - typical_bits.mean()), "png": bits - png_bits(images)}
-    if local_bits is not None:
-        scores["local"] = bits - local_bits
-    return scores
+    scores = {"likelihood": own, "typicality": np.abs(own - typical_mean)}
+    return scores | {name: own - reference for name, reference in references.items()}
 
 
 def detection(familiar: Scores, outliers: Scores, n_bootstrap: int = 200, seed: int = 0) -> Detection:

@@ -1,0 +1,87 @@
+"""`cpixelcnn eval --unfamiliar`, and the column that a threshold adds to `cpixelcnn classify`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpixelcnn.evaluation.familiarity import find_familiarity
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """The model of the run, in a folder of its own."""
+    path = tmp_path / "copy" / "model.safetensors"
+    path.parent.mkdir()
+    path.write_bytes((run / "best" / "ema.safetensors").read_bytes())
+    return path
+
+
+def test_noise_flat_colours_and_a_folder(cli: Cli, copy: Path, photographs: Path) -> None:
+    names = ["noise", "flat", str(photographs / "test")]
+    data = [word for name in names for word in ("--unfamiliar", name)]
+    outcome = cli("eval", copy, *data, "--scores", "png,shaking", "--max-images", 40, "--json")
+    assert outcome.code == 0, outcome.err
+    document = outcome.document
+    assert [each["data"] for each in document["unfamiliar"]] == names
+    assert (document["familiar"]["n_images"], document["familiar"]["split"]) == (40, "test")
+    noise, flat, folder = document["unfamiliar"]
+    assert set(noise["scores"]) == {"likelihood", "typicality", "png", "shaking"}
+    assert noise["n_images"] == flat["n_images"] == 40
+    assert 2 <= folder["n_images"] <= 40
+    for found in noise["scores"].values():
+        assert 0 <= found["auroc_ci95"][0] <= found["auroc"] <= found["auroc_ci95"][1] <= 1
+    assert flat["scores"]["png"]["auroc"] > 0.9
+    assert document["threshold"] is None
+
+
+def test_a_learned_threshold_becomes_a_column(cli: Cli, copy: Path, pictures: Path) -> None:
+    outcome = cli("eval", copy, "--fit-threshold", "png", "--unfamiliar", "flat", "--max-images", 60, "--scores", "png")
+    assert outcome.code == 0, outcome.err
+    assert "% above the threshold" in outcome.out
+    assert "threshold  png" in outcome.out
+    familiarity = find_familiarity(copy)
+    assert familiarity is not None
+    assert familiarity.n_images == 60
+
+    people = cli("classify", "--model", copy, pictures)
+    assert people.code == 0, people.err
+    assert "unfamiliar png above" in people.err
+    assert "unfamiliar" in people.out.splitlines()[0]
+    document = cli("classify", "--model", copy, pictures, "--csv", "x.csv", "--json").document
+    for each in document["results"]:
+        assert each["unfamiliar"] == (each["unfamiliarity"] > familiarity.threshold)
+    with open("x.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["unfamiliar"] for row in rows] == [str(int(each["unfamiliar"])) for each in document["results"]]
+    assert [float(row["unfamiliarity"]) for row in rows] == [each["unfamiliarity"] for each in document["results"]]
+
+
+def test_without_a_threshold_there_is_no_column(cli: Cli, copy: Path, pictures: Path) -> None:
+    people = cli("classify", "--model", copy, pictures, "--csv", "x.csv")
+    assert "unfamiliar" not in people.out + people.err + Path("x.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--unfamiliar", "absent"], "neither a folder nor one of noise, flat"),
+        (["--unfamiliar", "noise", "--scores", "pgn"], "'pgn' is not known"),
+        (["--unfamiliar", "noise", "--scores", "local"], "needs --local-model"),
+        (["--fit-threshold", "stirring"], "--fit-threshold can be typicality, png, webp"),
+        (["--unfamiliar", "noise", "--model", "tiny"], "are for one model"),
+        (["--local-model", "tiny"], "--local-model: for --unfamiliar only"),
+        (["--unfamiliar", "noise", "--calibrate", "test"], "--calibrate: for one model and its own scores only"),
+        (["--unfamiliar", "noise", "--local-model", "tiny", "--max-images", "2"], "cannot be divided into tiles"),
+    ],
+)
+def test_what_is_refused(cli: Cli, copy: Path, arguments: list[str], message: str) -> None:
+    outcome = cli("eval", copy, "--max-images", 5, *arguments)
+    assert outcome.code == 2, outcome.err
+    assert message in outcome.err
