@@ -44,7 +44,7 @@ def test_by_hand() -> None:
 )
 def test_against_the_definitions(familiar: list[int], outliers: list[int]) -> None:
     """With many ties. AUROC: how often an outlier has the larger score, ties count half (Mann & Whitney 1947); AUPR:
-    the mean over positives of the precision at their score; FPR95: at the highest cut that flags 95 % of the outliers."""
+    the mean over positives of the precision at their score; FPR95: at the highest cut that flags 95 % of outliers."""
     found = detection(np.array(familiar, float), np.array(outliers, float), n_bootstrap=1)
     pairs = [(f, o) for f in familiar for o in outliers]
     assert found.auroc == pytest.approx(sum((o > f) + (o == f) / 2 for f, o in pairs) / len(pairs))
