@@ -131,9 +131,8 @@ def classify(
             if processes.is_main and submission is not None:
                 numbers = course_numbers(classes)
                 sinks.append(files.enter_context(submission_file(submission, "--submission", numbers)))
-            sinks.append(
-                json_results if json else Lines(classes, unfamiliar=known)
-            )  # last: what is printed is in the files as well
+            # Last: what is printed is in the files as well.
+            sinks.append(json_results if json else Lines(classes, unfamiliar=known))
         batches = classify_batches(
             loaded.model,
             _read(images, loaded, batch_size, processes),
