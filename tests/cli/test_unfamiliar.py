@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 
+from cpixelcnn.config import DataConfig, RunConfig
+from cpixelcnn.datasets.drawings import CLASSES
 from cpixelcnn.evaluation.familiarity import find_familiarity
+from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.weights import save_weights
 
 Cli = Callable[..., Any]
 
 
 @pytest.fixture
-def copy(run: Path, tmp_path: Path) -> Path:
-    """The model of the run, in a folder of its own."""
+def copy(make_model: Callable[..., PixelCNN], tmp_path: Path) -> Path:
+    """A model with arbitrary weights of the embedded images, in a folder of its own."""
+    model = make_model(image_height=8, image_width=8, classes=CLASSES)
     path = tmp_path / "copy" / "model.safetensors"
     path.parent.mkdir()
-    path.write_bytes((run / "best" / "ema.safetensors").read_bytes())
+    save_weights(path, model.state_dict(), RunConfig(model.config, DataConfig(image_size=8)))
     return path
 
 
@@ -37,7 +42,6 @@ def test_noise_flat_colours_and_a_folder(cli: Cli, copy: Path, photographs: Path
     assert 2 <= folder["n_images"] <= 40
     for found in noise["scores"].values():
         assert 0 <= found["auroc_ci95"][0] <= found["auroc"] <= found["auroc_ci95"][1] <= 1
-    assert flat["scores"]["png"]["auroc"] > 0.9
     assert document["threshold"] is None
 
 
