@@ -18,6 +18,12 @@ class BufferPool:
         self.dtype = dtype
         self.tensors: list[Tensor] = []
 
+    def in_full_precision(self) -> BufferPool:
+        """The same pool, handing out tensors in float32, or in its own precision where that is higher."""
+        pool = BufferPool(self.device, torch.promote_types(self.dtype, torch.float32))
+        pool.tensors = self.tensors
+        return pool
+
     def zeros(self, *size: int) -> Tensor:
         """A tensor of zeros that `reset` will empty again."""
         tensor = torch.zeros(size, device=self.device, dtype=self.dtype)

@@ -29,7 +29,8 @@ class IncrementalPredictor:
     Args:
         model: the model; its weights are folded here, and later changes to them are not seen.
         n: images computed together.
-        dtype: precision of weights and activations; the parameters are float32.
+        dtype: precision of weights and activations, but for both ends of the network, which are float32 at least, as in
+            `PixelCNN.forward`.
     """
 
     recordable = True
@@ -39,22 +40,23 @@ class IncrementalPredictor:
         self.model, self.n = model, n
         self.height, self.width, self.channels = config.image_height, config.image_width, config.image_channels
         self.buffers = buffers = BufferPool(model.device, dtype)
-        self.u_weight, self.u_bias = folded(model.u_in, buffers)
-        self.above_weight, above_bias = folded(model.ul_in_above, buffers)
-        left_weight, self.left_bias = folded(model.ul_in_left, buffers)
+        ends = buffers.in_full_precision()
+        self.u_weight, self.u_bias = folded(model.u_in, ends)
+        self.above_weight, above_bias = folded(model.ul_in_above, ends)
+        left_weight, self.left_bias = folded(model.ul_in_left, ends)
         self.above_bias = above_bias
         self.left_above, self.left_matrix = left_weight[:, :, :1].contiguous(), as_matrix(left_weight)
         self.level = Level(model, 0, n, self.width, buffers)
-        out_weight, self.out_bias = folded(model.out, buffers)
+        out_weight, self.out_bias = folded(model.out, ends)
         self.out_matrix = out_weight[:, :, 0, 0].T.contiguous()
 
         # The network's input (image and channel of ones) in rows i - 2, i - 1 and i, between columns of padding.
         padded_width = self.width + -self.width % 4
-        self.x = buffers.zeros(n, 3, padded_width + 2, self.channels + 1)
+        self.x = ends.zeros(n, 3, padded_width + 2, self.channels + 1)
         self.pixels = self.x[:, 2, 1:-1].unbind(1)
-        self.fusion = buffers.zeros(n, self.height, self.width, self.channels)
-        self.fusion_row = buffers.zeros(n, self.width, self.channels)
-        self.not_first_row = buffers.zeros(1)
+        self.fusion = ends.zeros(n, self.height, self.width, self.channels)
+        self.fusion_row = ends.zeros(n, self.width, self.channels)
+        self.not_first_row = ends.zeros(1)
         self.one_class = True
         self.ul_rest: tuple[Tensor, ...] = ()
         self.row = 0
@@ -93,7 +95,7 @@ class IncrementalPredictor:
         last = last_two[:, :, 1:]
         # Shifting down by a row leaves zeros in the first one, without the bias.
         u = convolve_row(last_two, self.u_weight) + self.not_first_row * self.u_bias
-        self.level.begin_row(self.row, u)
+        self.level.begin_row(self.row, u.to(self.buffers.dtype))
         from_above = convolve_row(last, self.above_weight) + self.not_first_row * self.above_bias
         # Shifting right by a column leaves zeros in the first one, without the bias.
         from_above[:, 1:] += convolve_row(last[..., 1:-2], self.left_above, self.left_bias)
@@ -105,8 +107,8 @@ class IncrementalPredictor:
         ul = self.ul_rest[column]
         if column > 0:
             ul = torch.addmm(ul, self.pixels[column - 1], self.left_matrix)
-        ul = self.level.pixel(self.row, column, ul)
-        return torch.addmm(self.out_bias, F.elu(ul), self.out_matrix).float()
+        ul = self.level.pixel(self.row, column, ul.to(self.buffers.dtype))
+        return torch.addmm(self.out_bias, F.elu(ul.to(self.out_bias.dtype)), self.out_matrix).float()
 
     def place(self, column: int, x: Tensor) -> None:
         """Set the pixel at a column of the current row: x (n, C) in [-1, 1]."""
