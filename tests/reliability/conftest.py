@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +57,24 @@ def training(photographs: Path) -> list[object]:
     sizes = ["--nr-filters", 4, "--nr-logistic-mix", 2, "--batch-size", 4]
     intervals = ["--eval-interval", 1, "--save-interval", 1]
     return ["train", *data, *sizes, *intervals, "--precision", "float32", "--device", "cpu"]
+
+
+@pytest.fixture
+def unharmed() -> Callable[..., None]:
+    """Whether a command that was attacked ended as documented: with one of these codes, and an error in one sentence."""
+    begin = time.process_time()  # not by the clock, which a busy machine makes worthless
+
+    def check(outcome: Any, codes: set[int]) -> None:
+        nonlocal begin
+        assert outcome.code in codes, outcome.err
+        assert "internal error" not in outcome.err and "Traceback" not in outcome.err
+        errors = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == (outcome.code != 0), outcome.err
+        assert all(character.isprintable() or character in "\t\n" for character in outcome.err + outcome.out)
+        assert time.process_time() - begin < 20, "it took too long"
+        begin = time.process_time()
+
+    return check
 
 
 @pytest.fixture
