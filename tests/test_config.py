@@ -206,3 +206,10 @@ def test_every_field_is_documented(kind: type) -> None:
         text = field_help(kind, field.name)
         assert text[0].isupper() or text.startswith(str(field.default))
         assert text.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["a\nerror: b", "a\n", "\x85", "a\u2028b", "\r"])
+def test_the_name_of_a_class_has_one_line(name: str) -> None:
+    """Or it could pass for a line of the command's own."""
+    with pytest.raises(ConfigError, match="`classes` must be names of one line each"):
+        ModelConfig(classes=("a", name))

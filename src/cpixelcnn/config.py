@@ -111,6 +111,8 @@ class ModelConfig(_Config):
         for size in (self.image_height, self.image_width):
             _require_count("image_size", size, 1, LARGEST_IMAGE)
         _require(self.nr_classes <= _MOST_CLASSES, "classes", self.nr_classes, f"at most {_MOST_CLASSES} names")
+        for name in self.classes:  # with a line break, a name could pass for another line of the output
+            _require(name == "".join(name.splitlines()), "classes", repr(name), "names of one line each")
 
     def require_classes(self) -> None:
         """Refuse a conditional model whose classes have not been filled in from its images.

@@ -61,7 +61,7 @@ def training(photographs: Path) -> list[object]:
 
 @pytest.fixture
 def unharmed() -> Callable[..., None]:
-    """Whether a command that was attacked ended as documented: with one of these codes, and an error in one sentence."""
+    """Whether an attacked command ended as documented: with one of these codes, and an error in one sentence."""
     begin = time.process_time()  # not by the clock, which a busy machine makes worthless
 
     def check(outcome: Any, codes: set[int]) -> None:

@@ -23,12 +23,11 @@ from safetensors.torch import load_file, save_file
 
 from cpixelcnn.errors import CpixelcnnError
 from cpixelcnn.model.weights import CONFIG
-from cpixelcnn.runs.layout import FILES, MANIFEST
+from cpixelcnn.runs.layout import FILES, MANIFEST, read_results
 from cpixelcnn.runs.metrics_log import MetricsLog
 from cpixelcnn.storage import file_digest
 from cpixelcnn.training.plan import Request, make_plan
 from cpixelcnn.training.restoring import read_training
-from cpixelcnn.training.results import read_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -177,7 +176,8 @@ CASES: dict[str, Change] = {
         {"finished": "no"}, {"stale_validations": []}, {"stale_validations": "x"}, {"stale_validations": -1},
         {"saved_at": {"\x1b[2J": "\x1b]52;c;aGk=\x07"}})},
     **{f"model {str(changes)[:60]}": model(**changes) for changes in (
-        {"classes": ["a", "a", "b", "c"]}, {"classes": ["", " ", "\n", "\t"]}, {"classes": ["x" * 10_000, "b", "c", "d"]},
+        {"classes": ["a", "a", "b", "c"]}, {"classes": ["", " ", "\n", "\t"]},
+        {"classes": ["x" * 10_000, "b", "c", "d"]},
         {"classes": ["\x1b[31mred", "\u202eltr", "\x9b2J", "\ud800"]}, {"classes": ["a\nerror: b", "b", "c", "d"]},
         {"classes": ["../../etc", "/", "..", "nul"]}, {"classes": [["a"], "b", "c", "d"]}, {"classes": 4},
         {"class_counts": [-1, 1, 1, 1]}, {"class_counts": [0, 0, 0, 0]}, {"class_counts": [1]},

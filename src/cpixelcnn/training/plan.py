@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def make_plan(request: Request, *, out: Path | None = None, resume: str | None =
     preset = presets.preset(request.preset) if request.preset else None
     config = _merge(found.config, request, preset)
     directory = config.data.data_dir
-    if directory and "data_dir" not in request.data and not Path(directory).exists():
+    if directory and "data_dir" not in request.data and not os.path.exists(directory):
         raise DataError(
             f"the images that {run} was trained on are not in {directory} any more; pass their place with `data_dir`"
         )
