@@ -171,6 +171,24 @@ def test_the_samples_of_the_shipped_model_of_photographs_need_no_data(cli: Cli, 
     assert "--data-dir" in outcome.document["error"]
 
 
+def test_what_sample_draws_by_default_is_compared_without_data(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where Inception could be had: of the photographs, the package has another network's features alone."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("Inception has nothing to compare with")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cpixelcnn.fid.features._inception", never)
+    drawn = cli("sample", "-k", 1)
+    assert drawn.code == 0, drawn.err
+    assert "shipped model 'small' (no finished run under runs/)" in drawn.err
+    outcome = cli("fid", "--samples", "out", "--json")
+    assert outcome.code == 0, outcome.err
+    assert (outcome.document["features"], outcome.document["n_reference"]) == ("efficientnet-lite0", 519)
+
+
 def test_real_images_against_themselves(
     cli: Cli, photographs: Path, against: list[object], inception: list[object]
 ) -> None:

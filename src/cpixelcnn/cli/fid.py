@@ -44,6 +44,7 @@ def fid(
     Beside it: kernel distance, precision, recall, density and coverage, and what as many real images come to.
     """
     from cpixelcnn.device import choose_device
+    from cpixelcnn.fid.features import EFFICIENTNET
     from cpixelcnn.fid.protocols import find_protocol, measured_by, require_equal_sizes
     from cpixelcnn.fid.score import frechet_score
 
@@ -53,9 +54,11 @@ def fid(
     if protocol is not None:
         measure = find_protocol(protocol, features=features, dims=dims, split=split, reference_size=reference_size)
         features, dims = "inception", measure.dims
+    options = ReferenceOptions(reference, model, dataset, data_dir, split, reference_size, download)
+    if features == "auto" and dims is None and weights is None and options.are_shipped_alone(samples, EFFICIENTNET):
+        features = EFFICIENTNET  # Inception, too, would have nothing to compare with
     network = _choose_network(features, dims, weights)
     images, recorded = _read_samples(samples, measure)
-    options = ReferenceOptions(reference, model, dataset, data_dir, split, reference_size, download)
     against, others = options.find(images, recorded, network, measure)
     if measure is not None:
         require_equal_sizes(measure, images, against)

@@ -64,6 +64,18 @@ class ReferenceOptions:
                 return shipped
         return self._load(config, split, own_size)
 
+    def are_shipped_alone(self, samples: Path, network: str) -> bool:
+        """Whether the real images of a folder of samples are not here, but their features by that network are."""
+        from cpixelcnn.fid.reference import has_shipped_features
+        from cpixelcnn.sampling.folder.manifest import read_manifest
+
+        named = (self.reference, self.model, self.dataset, self.data_dir)
+        manifest = read_manifest(samples) if samples.is_dir() and named == (None,) * len(named) else None
+        if manifest is None or manifest.origin.data is None or _has_images(manifest.origin.data):
+            return False
+        data = dataclasses.replace(manifest.origin.data, image_size=self.size or manifest.image_shape[-1])
+        return has_shipped_features(data, self.split or "test", network)
+
     def _stored(self, recorded: DataConfig | None) -> DataConfig:
         from cpixelcnn.config import DataConfig
 

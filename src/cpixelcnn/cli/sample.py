@@ -60,6 +60,7 @@ def sample(
     Under torchrun the images are divided among the processes.
     """
     from cpixelcnn.datasets.image_set import UNLABELLED
+    from cpixelcnn.runs.models import PHOTOGRAPHS_MODEL
     from cpixelcnn.sampling.completion import plan_completions
     from cpixelcnn.sampling.folder.fill import fill_folder
     from cpixelcnn.sampling.folder.store import SampleStore
@@ -73,7 +74,13 @@ def sample(
         raise ConfigError("--guidance-model needs a weight; pass --guidance 1, for example")
     with shared_work() as processes:
         with processes.together():
-            loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank)
+            loaded = load_model(
+                model,
+                device,
+                raw_weights=raw_weights,
+                local_rank=processes.local_rank,
+                fallback=PHOTOGRAPHS_MODEL,
+            )
             unconditional = None
             if guidance_model is not None:
                 unconditional = load_model(

@@ -87,6 +87,7 @@ def load_model(
     local_rank: int = 0,
     dataset: str | None = None,
     images: Sequence[str] | None = None,
+    fallback: str | None = None,
 ) -> LoadedModel:
     """Load the model that `--model` means and tell which it is.
 
@@ -97,7 +98,7 @@ def load_model(
 
     chosen = choose_device(device, local_rank)
     console.info(f"device     {chosen.device} ({chosen.reason})")
-    found = find_model(reference, ema=not raw_weights, dataset=dataset, images=images)
+    found = find_model(reference, ema=not raw_weights, dataset=dataset, images=images, fallback=fallback)
     for warning in found.warnings:
         console.warn(warning)
     console.info(f"model      {found.description}")

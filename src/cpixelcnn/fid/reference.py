@@ -66,12 +66,22 @@ def shipped_features(data: DataConfig, split: str, network: FeatureNetwork) -> t
     Raises:
         DataError: a file of the package is damaged.
     """
+    paths = _shipped_files(data, split, network.name)
+    return (load_features(paths[0], network), load_features(paths[1], network)) if paths else None
+
+
+def has_shipped_features(data: DataConfig, split: str, network: str) -> bool:
+    """Whether `shipped_features` has those of the network of that name."""
+    return _shipped_files(data, split, network) is not None
+
+
+def _shipped_files(data: DataConfig, split: str, network: str) -> tuple[Path, Path] | None:
     directory = Path(str(resources.files("cpixelcnn"))) / "pretrained"
-    stem = f"{data.dataset}-{{}}-{data.image_size}-{network.name}.features.npz"
-    paths = [directory / stem.format(name) for name in (split, f"{split}-floor")]
-    if not all(path.is_file() for path in paths):
-        return None
-    return load_features(paths[0], network), load_features(paths[1], network)
+    files, floor = (
+        directory / f"{data.dataset}-{name}-{data.image_size}-{network}.features.npz"
+        for name in (split, f"{split}-floor")
+    )
+    return (files, floor) if files.is_file() and floor.is_file() else None
 
 
 def _holds_features(path: Path) -> bool:

@@ -90,6 +90,7 @@ def find_model(
     runs: Path = RUNS,
     dataset: str | None = None,
     images: Sequence[str | Path] | None = None,
+    fallback: str | None = None,
 ) -> ModelFile:
     """Resolve a model by run directory, checkpoint directory, weight file or name of a run or a shipped model.
 
@@ -98,7 +99,8 @@ def find_model(
     - for `images` of the user's own, the newest finished run whose data directory they all lie in, else the shipped
       model of photographs: a run of other images, however new, knows nothing of them;
     - for a `dataset`, the newest finished run that was trained on it, else the shipped model that suits it;
-    - else the newest finished run, else the shipped model whose data set can be drawn anywhere.
+    - else the newest finished run, else the shipped model `fallback`, by default the one whose data set can be drawn
+      anywhere.
 
     Args:
         reference: the model; None for the default.
@@ -106,13 +108,15 @@ def find_model(
         runs: where runs are looked for by name, and by default.
         dataset: name of the data set that the model is to score.
         images: files and folders that the model is to look at.
+        fallback: name of the shipped model where no run suits.
 
     Raises:
         CheckpointError: nothing of that name, or nothing undamaged in it.
     """
     shipped = shipped_models()
     if reference is None:
-        return _by_default(ema, runs, dataset, images)
+        name = PHOTOGRAPHS_MODEL if images is not None else fallback or _SHIPPED_FOR.get(dataset or "", DEFAULT_MODEL)
+        return _by_default(name, ema, runs, dataset, images)
     path = Path(reference)
     if path.name in (BEST, LAST) and os.path.isfile(path):
         path = followed(path)
@@ -171,8 +175,10 @@ def _newest_runs(runs: Path, *, finished: bool) -> list[Path]:
     return [run for _, run in sorted(found, reverse=True)]
 
 
-def _by_default(ema: bool, runs: Path, dataset: str | None, images: Sequence[str | Path] | None) -> ModelFile:
-    """The model for that purpose, as `find_model` tells; damaged runs are passed over."""
+def _by_default(
+    name: str, ema: bool, runs: Path, dataset: str | None, images: Sequence[str | Path] | None
+) -> ModelFile:
+    """The model for that purpose, else the shipped one of that name; damaged runs are passed over."""
     warnings: list[str] = []
     newest = _newest_runs(runs, finished=True)
     for run in newest:
@@ -186,7 +192,6 @@ def _by_default(ema: bool, runs: Path, dataset: str | None, images: Sequence[str
             warnings.append(f"{error}; another model is taken")
             continue
         return replace(found, warnings=(*warnings, *found.warnings))
-    name = PHOTOGRAPHS_MODEL if images is not None else _SHIPPED_FOR.get(dataset or "", DEFAULT_MODEL)
     return _shipped_default(name, runs, newest, dataset, images, tuple(warnings))
 
 
