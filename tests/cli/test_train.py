@@ -31,7 +31,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_dry_run_prints_the_configuration_of_every_preset(cli: Cli, tmp_path: Path, preset: str) -> None:
-    outcome = cli("train", "--preset", preset, "--dry-run")
+    outcome = cli("train", "--preset", preset, "--train-size", 4, "--dry-run")
     assert outcome.code == 0
     document = outcome.document
     expected = PRESETS[preset]
@@ -146,7 +146,8 @@ def test_a_run_from_the_weights_of_another(cli: Cli, run: Path) -> None:
     outcome = cli(*arguments[:-1], "other", "--nr-filters", 3)
     assert outcome.code == 2
     assert f"--nr-filters 3 is less than the 4 of --init-from {run}" in outcome.err
-    assert cli(*arguments[:-1], "wider", "--nr-filters", 5).code == 0
+    wider = cli(*arguments[:-1], "wider", "--nr-filters", 5, "--dry-run")
+    assert wider.document["model"]["nr_filters"] == 5
 
 
 def test_a_run_is_not_overwritten(cli: Cli, run: Path, tree: Callable[[Path], dict[str, bytes]]) -> None:
@@ -259,7 +260,7 @@ def test_every_lack_of_memory_gets_the_advice(cli: Cli, monkeypatch: pytest.Monk
         raise error
 
     monkeypatch.setattr(train_module, "train", starve)
-    outcome = cli("train")
+    outcome = cli("train", "--image-size", 8, "--train-size", 4)
     assert outcome.code == 1
     assert "out of memory; pass a smaller --batch-size" in outcome.err.splitlines()[-1]
 

@@ -120,7 +120,9 @@ def test_a_process_that_ends_by_itself_is_missed_at_once(
     assert verify_checkpoint(tmp_path / "run" / "last")["step"] == 3
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_two_signals_end_a_process_whose_peer_is_frozen(
     start: Start, train_argv: list[str], tmp_path: Path, number: int, code: int
 ) -> None:
