@@ -171,6 +171,11 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (TrainConfig, "discriminative_classes", 0),
         (TrainConfig, "discriminative_share", 0.0),
         (TrainConfig, "discriminative_share", 1.1),
+        (TrainConfig, "threads", "0"),
+        (TrainConfig, "keep_checkpoints", "0"),
+        (TrainConfig, "keep_checkpoints", "every:0"),
+        (TrainConfig, "keep_checkpoints", "every:x"),
+        (TrainConfig, "keep_checkpoints", "every"),
     ],
 )
 def test_errors_name_the_parameter_and_the_value(kind: type, field: str, value: object) -> None:
@@ -180,6 +185,12 @@ def test_errors_name_the_parameter_and_the_value(kind: type, field: str, value: 
     assert str(caught.value).startswith(f"`{field}` must be ")
     assert str(value) in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_only_saved_epochs_can_be_kept() -> None:
+    assert TrainConfig(save_interval=2, keep_checkpoints="every:6").keep_checkpoints == "every:6"
+    with pytest.raises(ConfigError, match=r"every:N with N a multiple of `save_interval` \(2\), but is 'every:5'"):
+        TrainConfig(save_interval=2, keep_checkpoints="every:5")
 
 
 def test_a_conditional_model_needs_classes() -> None:

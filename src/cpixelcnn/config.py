@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
@@ -21,6 +22,8 @@ LARGEST_IMAGE = 4096  # rows or columns
 # Bounds far beyond anything useful: a file's configuration decides how much memory and time building its model takes.
 _LARGEST_MODEL = {"nr_resnets": 50, "nr_filters": 4096, "nr_logistic_mix": 1000, "class_embedding_dim": 4096}
 _MOST_CLASSES = 100_000
+
+_COUNT = "[1-9][0-9]{0,8}"
 
 C = TypeVar("C")
 
@@ -53,6 +56,10 @@ class _Config:
             ) from None
         except FieldError as error:
             raise ConfigError(f"the configuration cannot be used: {error}") from None
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return re.fullmatch(pattern, text) is not None
 
 
 def _require(condition: bool, name: str, value: object, rule: str) -> None:
@@ -224,7 +231,9 @@ class TrainConfig(_Config):
     sample_interval: int = documented(0, "Epochs between sample grids; 0 for one grid at the end.")
     save_interval: int = documented(1, "Epochs between checkpoints.")
     keep_checkpoints: str = documented(
-        "2", "Newest checkpoints to keep besides the best (with 1, nothing replaces a damaged newest one), or all."
+        "2",
+        "Checkpoints to keep besides the best: the newest N (with 1, nothing replaces a damaged one), every:N (the "
+        "newest two, and that of each N-th epoch), or all.",
     )
     max_bad_steps: int = documented(20, "Steps in a row whose loss or gradient is not finite before training stops.")
     patience: int = documented(0, "Validations in a row without a new best after which training ends; 0 for never.")
@@ -257,11 +266,15 @@ class TrainConfig(_Config):
             _require(0 <= value < 1, name, value, "at least 0 and less than 1")
         precisions = ("auto", "float32", "bfloat16")
         _require(self.precision in precisions, "precision", repr(self.precision), "auto, float32 or bfloat16")
-        for name, word in (("threads", "auto"), ("keep_checkpoints", "all")):
-            value = str(getattr(self, name))
-            object.__setattr__(self, name, value)  # a number is fine, too
-            allowed = value == word or (value.isdecimal() and int(value) >= 1)
-            _require(allowed, name, repr(value), f"{word}, or 1 or more")
+        for name in ("threads", "keep_checkpoints"):
+            object.__setattr__(self, name, str(getattr(self, name)))  # a number is fine, too
+        _require(_matches(f"auto|{_COUNT}", self.threads), "threads", repr(self.threads), "auto, or 1 or more")
+        kept = self.keep_checkpoints
+        rule = "1 or more, every:N for each N-th epoch, or all"
+        _require(_matches(f"all|(every:)?{_COUNT}", kept), "keep_checkpoints", repr(kept), rule)
+        if kept.startswith("every:"):
+            rule = f"every:N with N a multiple of `save_interval` ({self.save_interval})"
+            _require(int(kept[len("every:") :]) % self.save_interval == 0, "keep_checkpoints", repr(kept), rule)
         _require(self.compile in ("auto", "on", "off"), "compile", repr(self.compile), "auto, on or off")
 
 

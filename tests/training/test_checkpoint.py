@@ -23,9 +23,10 @@ from cpixelcnn.runs import layout as runs
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest, verify_checkpoint
 from cpixelcnn.runs.models import find_model
 from cpixelcnn.training import checkpoint as module
-from cpixelcnn.training.checkpoint import find_checkpoint, locked, prune, save_checkpoint
+from cpixelcnn.training.checkpoint import find_checkpoint, locked, save_checkpoint
+from cpixelcnn.training.pruning import prune
 from cpixelcnn.training.restoring import restore
-from cpixelcnn.training.state import TrainState, create_state
+from cpixelcnn.training.state import TrainProgress, TrainState, create_state
 
 FILES = ("config.json", "ema.safetensors", "model.safetensors", "trainer.pt")
 
@@ -43,10 +44,10 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def save(run: Path, config: Callable[..., RunConfig], train_state: TrainState) -> Callable[..., Path]:
-    def save(step: int, *, best: bool = False, finished: bool = False) -> Path:
+    def save(step: int, *, best: bool = False, finished: bool = False, keep: str = "2") -> Path:
         train_state.progress.step = step
         train_state.progress.best_step = step if best else train_state.progress.best_step
-        return save_checkpoint(run, config(), train_state, finished=finished)
+        return save_checkpoint(run, config(keep_checkpoints=keep), train_state, finished=finished)
 
     return save
 
@@ -152,11 +153,32 @@ def test_pruning_keeps_best_last_and_the_newest_two(save: Callable[..., Path], r
     assert (run / "last").resolve().name == "step-00000007"
 
 
+def test_pruning_keeps_epochs_at_intervals(save: Callable[..., Path], run: Path, train_state: TrainState) -> None:
+    """Ten images an epoch, five a step; the best is of epoch 1, and step 5 is in the middle of an epoch."""
+    progress = train_state.progress
+    progress.train_images = 10
+    for step in range(1, 13):
+        progress.epoch, progress.images_seen = step // 2, 5 * step
+        save(step, best=step == 2, keep="every:2")
+    assert steps(run) == [2, 4, 8, 11, 12]
+
+
+def test_pruning_gives_up_what_cannot_be_read(save: Callable[..., Path], run: Path, train_state: TrainState) -> None:
+    progress = train_state.progress
+    progress.train_images = 10
+    for epoch in (1, 2, 3, 4):
+        progress.epoch, progress.images_seen = epoch, 10 * epoch
+        saved = save(epoch, keep="every:1")
+        if epoch == 2:
+            (saved / "manifest.json").write_text("{")
+    assert steps(run) == [1, 3, 4]
+
+
 def test_pruning_leaves_what_is_not_a_checkpoint(save: Callable[..., Path], run: Path) -> None:
     (run / "checkpoints" / "mine").mkdir()
     for step in range(1, 5):
         save(step)
-    prune(run)
+    prune(run, "2", TrainProgress())
     assert (run / "checkpoints" / "mine").is_dir()
     assert steps(run) == [3, 4]
 

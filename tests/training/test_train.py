@@ -15,6 +15,7 @@ import pytest
 import cpixelcnn
 from cpixelcnn import Callback, ConfigError, DataError, ImageSet, Interrupted, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.errors import NonFiniteError
+from cpixelcnn.runs.kept_checkpoints import kept_checkpoints
 from cpixelcnn.runs.layout import checkpoint_paths
 from cpixelcnn.training import validation as between_epochs
 
@@ -119,11 +120,27 @@ def test_what_a_killed_call_left_is_removed(fit: Callable[..., Any], tmp_path: P
     assert not leftover.exists()
 
 
-@pytest.mark.parametrize(("keep", "left"), [("1", [5]), (2, [4, 5]), ("all", [1, 2, 3, 4, 5])])
+@pytest.mark.parametrize(("keep", "left"), [("1", [5]), (2, [4, 5]), ("all", [1, 2, 3, 4, 5]), ("every:3", [3, 4, 5])])
 def test_how_many_checkpoints_are_kept(fit: Callable[..., Any], tmp_path: Path, keep: object, left: list[int]) -> None:
     fit(tmp_path / "run", epochs=5, batch_size=20, eval_interval=5, keep_checkpoints=keep)
     names = [path.name for path in checkpoint_paths(tmp_path / "run")]
     assert [int(name.removeprefix("step-")) for name in names] == left
+
+
+def test_epochs_are_kept_at_intervals_across_interruptions(fit: Callable[..., Any], tmp_path: Path) -> None:
+    """Three steps an epoch: what is saved in the middle of the third epoch, at step 8, is not kept as the second."""
+    run, options = tmp_path / "run", {"eval_interval": 6, "keep_checkpoints": "every:2"}
+
+    def steps() -> list[int]:
+        return [int(path.name.removeprefix("step-")) for path in checkpoint_paths(run)]
+
+    fit(run, epochs=6, stop_after_step=8, **options)
+    assert steps() == [6, 8]
+    fit(run, epochs=6, resume=True, **options)
+    assert steps() == [6, 12, 15, 18]
+    kept, damaged = kept_checkpoints(run)
+    assert [each.epoch for each in kept] == [2, 4, 5, 6]
+    assert not damaged
 
 
 def test_help_shows_every_field() -> None:

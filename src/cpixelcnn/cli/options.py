@@ -47,7 +47,12 @@ def _field(config: type, name: str, *short: str, negatable: bool = False, panel:
 
 
 _COMPLETIONS = {"dataset": dataset_names, "init_from": model_names}
-_METAVARS = {"data_dir": "FOLDER", "init_from": "MODEL", "threads": "N|auto", "keep_checkpoints": "N|all"}
+_METAVARS = {
+    "data_dir": "FOLDER",
+    "init_from": "MODEL",
+    "threads": "N|auto",
+    "keep_checkpoints": "N|every:N|all",
+}
 
 
 def _metavar(config: type, name: str) -> str:

@@ -6,7 +6,6 @@ there is no random state in it, since all randomness is a function of (seed, ima
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -22,8 +21,9 @@ from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError
 from cpixelcnn.model.weights import save_weights
 from cpixelcnn.runs import layout as runs
-from cpixelcnn.runs.pointers import BEST, LAST, point, pointed
+from cpixelcnn.runs.pointers import BEST, LAST, point
 from cpixelcnn.storage import exclusive, file_digest, flush_to_disk, remove, write_json, writing
+from cpixelcnn.training.pruning import prune
 from cpixelcnn.training.restoring import read_training
 from cpixelcnn.training.state import TrainProgress, TrainState
 
@@ -91,7 +91,7 @@ def save_checkpoint(
     runs.verify_checkpoint(final)
     try:
         point_to_checkpoints(run, progress, final)
-        prune(run, config.train.keep_checkpoints, progress.best_step)
+        prune(run, config.train.keep_checkpoints, progress)
     except OSError as error:
         warn(f"{final.name} is saved, but {error.filename or run} cannot be changed ({error.strerror})")
     return final
@@ -123,24 +123,6 @@ def point_to_checkpoints(run: Path, progress: TrainProgress, last: Path) -> None
     best = run / runs.CHECKPOINTS / runs.checkpoint_name(progress.best_step)
     if progress.best_step >= 0 and best.is_dir():
         point(run, BEST, best.name)
-
-
-def prune(run: Path, keep: str = "2", best_step: int = -1) -> None:
-    """Remove all checkpoints but the newest `keep` ("all": none) and `best`, and what killed saves have left.
-
-    Of a checkpoint that was moved elsewhere and is a link here, only the link.
-    """
-    for leftover in (run / runs.CHECKPOINTS).glob(".incoming-*"):
-        remove(leftover)
-    if keep == "all":
-        return
-    kept = {runs.checkpoint_name(best_step)}
-    kept |= {path.name for path in (pointed(run, BEST), pointed(run, LAST)) if path is not None}
-    for checkpoint in runs.checkpoint_paths(run)[: -int(keep)]:
-        if checkpoint.name not in kept:
-            remove(checkpoint)
-            if checkpoint.exists():
-                raise OSError(errno.EACCES, "it cannot be removed", str(checkpoint))
 
 
 @dataclass(frozen=True)
