@@ -22,6 +22,7 @@ LARGEST_IMAGE = 4096  # rows or columns
 # Bounds far beyond anything useful: a file's configuration decides how much memory and time building its model takes.
 _LARGEST_MODEL = {"nr_resnets": 50, "nr_filters": 4096, "nr_logistic_mix": 1000, "class_embedding_dim": 4096}
 _MOST_CLASSES = 100_000
+_WEIGHTS_OF_OBJECTIVES = ("discriminative_weight", "alignment_scale", "alignment_weight")
 
 _COUNT = "[1-9][0-9]{0,8}"
 
@@ -214,6 +215,12 @@ class TrainConfig(_Config):
     discriminative_share: float = documented(
         0.25, "Fraction of each batch on which the discriminative term is computed."
     )
+    alignment_scale: float = documented(
+        0.0,
+        "Scale (beta) of the nats gained since `init_from`, for condition contrastive alignment: a fine-tuning for the "
+        "class instead of the likelihood. 0 for none; 0.02 suits 32x32 RGB.",
+    )
+    alignment_weight: float = documented(1.0, "Weight (lambda) of the wrong classes in that alignment.")
     precision: str = documented(
         "auto", "Arithmetic of the convolutions in training: auto, float32 or bfloat16 (the likelihood is float32)."
     )
@@ -251,7 +258,7 @@ class TrainConfig(_Config):
         for name in ("eval_images", "sample_interval", "warmup_steps", "shift", "patience"):
             _require_count(name, getattr(self, name), 0)
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        for name in ("clip_grad_norm", "weight_decay", "max_minutes", "discriminative_weight"):
+        for name in ("clip_grad_norm", "weight_decay", "max_minutes", *_WEIGHTS_OF_OBJECTIVES):
             value = getattr(self, name)
             _require(0 <= value < math.inf, name, value, "0 or more, and finite")
         _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a positive number")
@@ -264,6 +271,10 @@ class TrainConfig(_Config):
         for name in ("beta1", "beta2", "ema_decay"):
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "at least 0 and less than 1")
+        if self.alignment_scale:
+            _require(self.init_from is not None, "init_from", None, "a model where `alignment_scale` is not 0")
+            only = "0 where `alignment_scale` is not"
+            _require(self.discriminative_weight == 0, "discriminative_weight", self.discriminative_weight, only)
         precisions = ("auto", "float32", "bfloat16")
         _require(self.precision in precisions, "precision", repr(self.precision), "auto, float32 or bfloat16")
         for name in ("threads", "keep_checkpoints"):

@@ -132,6 +132,8 @@ def train(
     discriminative_weight: o.DiscriminativeWeight = None,
     discriminative_classes: o.DiscriminativeClasses = None,
     discriminative_share: o.DiscriminativeShare = None,
+    alignment_scale: o.AlignmentScale = None,
+    alignment_weight: o.AlignmentWeight = None,
     eval_interval: o.EvalInterval = None,
     eval_images: o.EvalImages = None,
     sample_interval: o.SampleInterval = None,

@@ -1,10 +1,11 @@
 """What lies where in a run directory.
 
-    runs/NAME/  config.json  metrics.csv  metrics.jsonl  samples/  best  last
+    runs/NAME/  config.json  metrics.csv  metrics.jsonl  samples/  best  last  [reference.safetensors]
                 checkpoints/step-00012000/{model.safetensors, ema.safetensors, trainer.pt, config.json, manifest.json}
 
 A checkpoint is a directory that was renamed into place after everything in it was written; its manifest names its
-files, no other ones, with their SHA-256. `best` and `last` name checkpoints (see `pointers`).
+files, no other ones, with their SHA-256. `best` and `last` name checkpoints (see `pointers`). A training that is
+compared with where it began (`training.alignment`) keeps that model as its reference.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 RESULTS = "results.json"
+REFERENCE = "reference.safetensors"
 WEIGHTS, EMA_WEIGHTS, TRAINER = "model.safetensors", "ema.safetensors", "trainer.pt"
 FILES = (WEIGHTS, EMA_WEIGHTS, TRAINER, "config.json")  # of a checkpoint, beside the manifest
 MANIFEST_VERSION = 1

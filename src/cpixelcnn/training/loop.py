@@ -24,13 +24,14 @@ from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.device import choose_precision
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import Interrupted
+from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs.environment import describe_environment
 from cpixelcnn.runs.metrics_log import DAMAGED, METRICS, EpochRecord, MetricsLog
+from cpixelcnn.training.alignment import frozen_copy, make_objective, read_reference
 from cpixelcnn.training.batches import BatchSource, epoch_permutation
 from cpixelcnn.training.callbacks import Callback, StepPosition, TrainingStart
 from cpixelcnn.training.compilation import choose_compilation
-from cpixelcnn.training.objective import Objective
 from cpixelcnn.training.parallel import Agreement, ParallelNetwork
 from cpixelcnn.training.restoring import restore
 from cpixelcnn.training.run_writer import RunWriter
@@ -111,7 +112,9 @@ class Training:
         parallel = ParallelNetwork(self.state.model, processes)
         self.agreement = Agreement(processes, call.stop, self.budget, parallel.group)
         self.source = BatchSource(train_set, self.options, call.device)
-        objective = Objective(config, self.precision.name, call.device)
+        with processes.together():
+            reference = self._reference()
+        objective = make_objective(config, self.precision.name, call.device, reference)
         self.take_step = TrainingStep(config, self.state, self.source, objective, parallel, self.agreement)
         self.threads = Threads(
             self.options.threads, self.progress.threads, adaptive=call.device.type == "cpu" and processes.alone
@@ -122,7 +125,7 @@ class Training:
         self.progress.threads = self.threads_choice.count
         self.writer = RunWriter(self.run, config, self.state, self.callback)
         environment = (call.device, self.precision, self.compilation, self.progress.images_seen, call.command)
-        processes.broadcast(lambda: self.writer.open(call.checkpoint, describe_environment(*environment)))
+        processes.broadcast(lambda: self.writer.open(call.checkpoint, describe_environment(*environment), reference))
         with processes.together():
             self.log = MetricsLog(self.run, self.progress.epoch)
         processes.broadcast_tensors([*self.state.model.parameters(), *self.state.ema.model.parameters()])
@@ -147,6 +150,16 @@ class Training:
             restore(call.checkpoint, state)
         state.progress.set_images(self.train_set)
         return state
+
+    def _reference(self) -> PixelCNN | None:
+        """What an alignment compares with: the model of its first step."""
+        if not self.options.alignment_scale:
+            return None
+        return (
+            frozen_copy(self.state.model)
+            if self.call.checkpoint is None
+            else read_reference(self.run, self.call.device)
+        )
 
     def run_to_end(self) -> TrainResult:
         """The loop."""

@@ -128,18 +128,19 @@ def wrong_classes(labels: Tensor, numbers: Tensor, *, nr_classes: int, count: in
 
 
 def check_discriminative(config: RunConfig) -> None:
-    """Refuse a discriminative term that there cannot be.
+    """Refuse a discriminative term, or an alignment, that there cannot be.
 
     Raises:
         ConfigError: the model does not know classes, or has too few of them.
     """
     train, model = config.train, config.model
-    if not train.discriminative_weight:
+    name = next((name for name in ("discriminative_weight", "alignment_scale") if getattr(train, name)), None)
+    if name is None:
         return
     if not model.conditional or model.nr_classes < 2:
         has = f"{model.nr_classes} class" if model.conditional else "no classes (both fusions are none)"
-        raise ConfigError(f"`discriminative_weight` needs two classes or more to tell apart, but the model has {has}")
-    if train.discriminative_classes > model.nr_classes - 1:
+        raise ConfigError(f"`{name}` needs two classes or more to tell apart, but the model has {has}")
+    if train.discriminative_weight and train.discriminative_classes > model.nr_classes - 1:
         raise ConfigError(
             f"`discriminative_classes` {train.discriminative_classes} is more than the {model.nr_classes - 1} wrong "
             f"classes that an image has; pass at most {model.nr_classes - 1}"

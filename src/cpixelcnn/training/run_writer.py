@@ -9,10 +9,12 @@ from pathlib import Path
 
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, ConfigError, NonFiniteError
+from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.weights import save_weights
 from cpixelcnn.plots.curves import save_curves
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs.environment import Environment, record_environment
-from cpixelcnn.runs.layout import checkpoint_paths
+from cpixelcnn.runs.layout import REFERENCE, checkpoint_paths
 from cpixelcnn.runs.metrics_log import EpochRecord, MetricsLog
 from cpixelcnn.storage import remove, write_json
 from cpixelcnn.training.callbacks import Callback
@@ -34,8 +36,13 @@ class RunWriter:
     def __init__(self, run: Path, config: RunConfig, state: TrainState, callback: Callback) -> None:
         self.run, self.config, self.state, self.callback = run, config, state, callback
 
-    def open(self, checkpoint: Path | None, environment: Environment) -> None:
+    def open(self, checkpoint: Path | None, environment: Environment, reference: PixelCNN | None = None) -> None:
         """Write what is known before the first step; `last` and `best` are set to the checkpoint that is resumed.
+
+        Args:
+            checkpoint: that is resumed, or None.
+            environment: of this call.
+            reference: what a new training is compared with, or None.
 
         Raises:
             ConfigError: the directory cannot be written to.
@@ -46,6 +53,8 @@ class RunWriter:
         try:
             if checkpoint is not None:
                 point_to_checkpoints(self.run, self.state.progress, checkpoint)
+            elif reference is not None:
+                save_weights(self.run / REFERENCE, reference.state_dict(), self.config)
             write_json(self.run / "config.json", self.config.to_json())
             record_environment(self.run, environment)
         except OSError as error:
