@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.errors import ConfigError, plural
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ def choose_device(name: str = "auto", local_rank: int = 0) -> DeviceChoice:
         if "mps" in available:
             return DeviceChoice(torch.device("mps"), "auto: Apple GPU, no CUDA device")
         threads = torch.get_num_threads()
-        return DeviceChoice(
-            torch.device("cpu"), f"auto: no GPU found, {threads} CPU thread{'s' if threads != 1 else ''}"
-        )
+        return DeviceChoice(torch.device("cpu"), f"auto: no GPU found, {plural(threads, 'CPU thread')}")
     wanted = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}" if name == "cuda" else name
     if wanted not in available:
         raise ConfigError(f"--device {name} is not there; this machine has: auto, {', '.join(available)}")

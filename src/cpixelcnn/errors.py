@@ -42,8 +42,7 @@ class BadImagesError(DataError):
         listed = [f"  {path}: {reason}" for path, reason in failures[:20]]
         if len(failures) > 20:
             listed.append(f"  ... and {len(failures) - 20} more")
-        noun = "image" if len(failures) == 1 else "images"
-        super().__init__(f"{len(failures)} {noun} cannot be used; {remedy}:\n" + "\n".join(listed))
+        super().__init__(f"{plural(len(failures), 'image')} cannot be used; {remedy}:\n" + "\n".join(listed))
 
 
 class CheckpointError(CpixelcnnError):
@@ -108,3 +107,13 @@ def did_you_mean(name: str, known: Iterable[str], listing: str) -> str:
     names = {each.casefold(): each for each in known}
     close = difflib.get_close_matches(name.casefold(), names, n=1)
     return f"did you mean {names[close[0]]!r}?" if close else f"{listing}: {', '.join(names.values()) or 'none'}"
+
+
+def plural(count: float, noun: str) -> str:
+    """A number with its noun.
+
+    >>> plural(1, "image"), plural(2000000, "image"), plural(0.5, "minute")
+    ('1 image', '2000000 images', '0.5 minutes')
+    """
+    number = f"{count:g}" if isinstance(count, float) else str(count)
+    return f"{number} {noun}" if count == 1 else f"{number} {noun}s"

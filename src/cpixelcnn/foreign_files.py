@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import stat
 import struct
 import zipfile
@@ -255,6 +256,8 @@ def read_pickled(path: Path, most_bytes: int) -> Any:
                 check_expansion(file, 2 * most_bytes)
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # whose text is about an argument that nobody here has given
+            raise UnreadableFileError(path, "it is damaged, or holds more than tensors and plain types") from None
         except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
             raise UnreadableFileError(path, f"{type(error).__name__}: {first_line(error)}") from None
 

@@ -369,3 +369,13 @@ def test_a_signal_while_an_image_is_decoded_is_no_damaged_image(
     with pytest.raises(Interrupted) as caught, ended_in_order(ALONE):
         read_images([path], channels=3, height=8, width=8)
     assert caught.value.exit_code == 143
+
+
+@pytest.mark.parametrize("names", [["nowhere"], ["nowhere", "none*.png"], ["empty"]])
+def test_paths_are_looked_at_before_a_model_is(cli: Cli, tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = cli("classify", *names)
+    assert outcome.code == 3
+    assert outcome.err.startswith(f"error: {len(names)} image")
+    assert all(name in outcome.err for name in names)
+    assert "model " not in outcome.err

@@ -218,8 +218,8 @@ def test_images_without_a_manifest_take_the_data_of_a_model(
     outcome = cli("fid", "--samples", photographs / "test", *inception, "--model", "absent", "--json")
     assert outcome.code == 4
     assert "absent" in outcome.document["error"]
-    outcome = cli("fid", "--samples", photographs / "test", *inception, "--model", run, "--split", "tset", "--json")
-    assert outcome.code == 2
+    outcome = cli("fid", "--samples", photographs / "test", *inception, "--model", run, "--data-dir", ".", "--json")
+    assert outcome.code == 2  # the embedded data set lies in no directory
     assert "for the data set that it names" in outcome.err
 
 

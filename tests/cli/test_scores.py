@@ -358,3 +358,19 @@ def test_a_map_that_cannot_be_written_is_refused_before_the_work(cli: Cli, run: 
     assert outcome.code == 2
     assert "--map nowhere/bits.png cannot be written" in outcome.err
     assert "scoring" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--split", "tset"], 2, "--split tset is not known; did you mean 'test'?"),
+        (["--dataset", "foldr"], 2, "--dataset foldr is not known; did you mean 'folder'?"),
+        (["--data-dir", "nowhere"], 3, "nowhere does not exist; name the directory of the data set with --data-dir"),
+    ],
+)
+@pytest.mark.parametrize("command", [["bpd"], ["eval"], ["fid", "--samples", "."]], ids=lambda command: command[0])
+def test_names_are_looked_at_before_a_model_is(
+    cli: Cli, command: list[str], arguments: list[str], code: int, said: str
+) -> None:
+    outcome = cli(*command, *arguments)
+    assert (outcome.code, outcome.err) == (code, f"error: {said}\n")

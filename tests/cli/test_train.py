@@ -351,7 +351,10 @@ def test_resume_without_a_value_means_auto(cli: Cli, photographs: Path, tmp_path
     assert "did you mean 'first'?" in outcome.err
     outcome = cli("train", "--resume", "first", "--preset", "small")
     assert outcome.code == 2
-    assert "--preset small (with --early-fusion template) contradicts the checkpoint, which has vector" in outcome.err
+    changes = "--nr-filters from 4 to 40, --nr-logistic-mix from 2 to 5, --early-fusion from vector to template"
+    assert f"error: --preset small would change {changes}, which a resumed run keeps; leave the preset" in outcome.err
+    outcome = cli("train", "--resume", "first", "--preset", "wide", "-n", 4, "-m", 2)  # what is given wins over it
+    assert "--preset wide would change --ema-decay from 0.995 to 0.999, which" in outcome.err
     photographs.rename(tmp_path / "moved")
     outcome = cli("train", "--resume", "first", "-x", 3)
     assert outcome.code == 3

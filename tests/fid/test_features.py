@@ -290,6 +290,22 @@ def test_corrupt_files(tmp_path: Path, weights: Path, name: str) -> None:
         refused(path, "not a readable file of weights")
 
 
+def test_nothing_is_said_in_the_words_of_torch(tmp_path: Path, weights: Path) -> None:
+    """They are about calls and classes that nobody here has named, and were cut in the middle of a sentence."""
+    text, other = tmp_path / "text.pth", tmp_path / "other.pth"
+    text.write_text("not found")
+    torch.save({"weight": torch.ones(2)}, other)
+    for path in (text, other):
+        with pytest.raises(DataError) as caught:
+            choose_features("inception", 64, path)
+        assert not any(word in str(caught.value) for word in ("torch.load", "state_dict", "Error", "In PyTorch"))
+
+
+def test_the_file_to_fetch_is_named_once(hub: Path) -> None:
+    reason = choose_features("auto", allow_download=False).fallback_reason
+    assert reason is not None and reason.count(INCEPTION_FILE) == 1
+
+
 def test_weights_of_something_else(tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save(nn.Linear(2, 2).state_dict(), path)

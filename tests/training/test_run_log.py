@@ -39,7 +39,8 @@ def test_a_training_and_its_continuation(fit: Fit, tmp_path: Path, caplog: pytes
     fit(run, epochs=2, resume=True)
     both = lines(run)
     assert both[: len(first)] == first
-    assert both[len(first)][1].startswith("resumed after 1 epochs")
+    assert both[len(first)][1].startswith("resumed after 1 epoch, 28 images: ")
+    assert re.search(r" 1 process, \d+ threads?$", texts[0])
     assert both[-1][1].startswith("finished: best epoch")
 
 

@@ -7,7 +7,7 @@ from cpixelcnn.cli import options as o
 from cpixelcnn.cli.findings import find_bits, title_of
 from cpixelcnn.cli.output_files import check_output
 from cpixelcnn.cli.pictures import Map, save_bits_map
-from cpixelcnn.cli.setup import data_config, load_images, load_model, parse_prior, shared_work
+from cpixelcnn.cli.setup import check_data, data_config, load_images, load_model, parse_prior, shared_work
 
 
 def bpd(
@@ -36,6 +36,7 @@ def bpd(
     check_output(map, "--map")
     with shared_work() as processes:
         with processes.together():
+            check_data(split, dataset, data_dir, download=download)
             loaded = load_model(
                 model, device, raw_weights=raw_weights, local_rank=processes.local_rank, dataset=dataset
             )

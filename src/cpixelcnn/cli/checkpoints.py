@@ -16,7 +16,7 @@ from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.output_files import check_folder, check_output, writing
 from cpixelcnn.cli.scoring import Scoring
 from cpixelcnn.cli.setup import shared_work
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from cpixelcnn.cli.setup import LoadedModel
@@ -69,7 +69,7 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
             if len(kept) == 1:
                 console.warn(f"{run} has kept 1 checkpoint; train with --keep-checkpoints all to compare epochs")
             distance = None if output.fid is None else _distance_to(images, output.fid, loaded, scoring.batch_size)
-        title = f"{run.name}: {choice.title(images)}, {console.plural(len(images), 'image')}"
+        title = f"{run.name}: {choice.title(images)}, {plural(len(images), 'image')}"
         scores: list[CheckpointScores] = []
         with console.activity("scoring checkpoints") as progress:
 
@@ -164,7 +164,7 @@ def _write_csv(path: Path, scores: Sequence[CheckpointScores]) -> None:
 
 def _write_files(output: CheckpointOutput, scores: Sequence[CheckpointScores], title: str, nr_classes: int) -> None:
     if output.csv is not None:
-        console.info(f"written    {output.csv} ({console.plural(len(scores), 'row')})")
+        console.info(f"written    {output.csv} ({plural(len(scores), 'row')})")
     if output.plots is not None:
         from cpixelcnn.plots.checkpoint_curves import draw_checkpoint_curves
         from cpixelcnn.plots.figures import save_figure

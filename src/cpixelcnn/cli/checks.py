@@ -11,7 +11,7 @@ import typer
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli.setup import data_config, load_images, load_model
-from cpixelcnn.errors import CpixelcnnError
+from cpixelcnn.errors import CpixelcnnError, plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,7 @@ def checks(
 
         console.print_result(facts("this machine", list(machine.items())), checks_table(found))
     if bad:
-        raise ChecksError(f"{console.plural(len(bad), 'check')} did not pass: {', '.join(check.name for check in bad)}")
+        raise ChecksError(f"{plural(len(bad), 'check')} did not pass: {', '.join(check.name for check in bad)}")
 
 
 _NR_IMAGES = 64  # drawn for the checks

@@ -33,7 +33,7 @@ from cpixelcnn.cli.setup import (
     stored_calibration,
     stored_familiarity,
 )
-from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError
+from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError, plural
 
 if TYPE_CHECKING:
     from cpixelcnn.datasets.user_images import UserBatch
@@ -110,6 +110,7 @@ def classify(
     is printed or written. Where an image lies in a folder that is named after a class, that is taken for its true
     class, and accuracy is shown. Under torchrun the images are divided among the processes.
     """
+    from cpixelcnn.datasets.user_images import refuse_missing
     from cpixelcnn.evaluation.stream import classify_batches
     from cpixelcnn.evaluation.views import check_views
 
@@ -117,6 +118,7 @@ def classify(
     check_views(views)
     with shared_work() as processes, ended_in_order(processes), ExitStack() as files:
         with processes.together():
+            refuse_missing(images)
             loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank, images=images)
             calibration = None if uncalibrated else stored_calibration(loaded)
             familiarity = stored_familiarity(loaded)
@@ -199,7 +201,7 @@ def _with_estimated_prior(
     prior = estimate_prior(log_likelihoods / temperature).tolist()
     classes = loaded.config.model.classes
     shown = ", ".join(f"{name} {100 * weight:.1f} %" for name, weight in zip(classes, prior, strict=True))
-    console.info(f"prior      estimated from {console.plural(len(log_likelihoods), 'image')}: {shown}")
+    console.info(f"prior      estimated from {plural(len(log_likelihoods), 'image')}: {shown}")
     for batch in kept:
         likelihoods = batch.classification.log_likelihoods
         yield replace(batch, classification=posterior(loaded.config.model, likelihoods, prior, temperature))
@@ -231,7 +233,7 @@ class _Tally:
         self.begun = True
         if not sys.stdout.isatty() and time.monotonic() - self.last_note >= console.PLAIN_INTERVAL:
             self.last_note = time.monotonic()
-            console.info(f"classified {console.plural(sum(self.counts), 'image')}")
+            console.info(f"classified {plural(sum(self.counts), 'image')}")
 
     def require_images(self, images: Sequence[str]) -> None:
         """Refuse to have done nothing."""
@@ -253,7 +255,7 @@ def _about(loaded: LoadedModel, calibration: Calibration | None, views: int) -> 
 
 def _conclude(tally: _Tally, json: bool) -> None:
     if tally.animated:
-        images = console.plural(tally.animated, "image")
+        images = plural(tally.animated, "image")
         console.info(f"note       {images} with several frames: the first frame was taken")
     accuracy = tally.nr_right / tally.nr_known if tally.nr_known else None
     if json:
@@ -264,12 +266,10 @@ def _conclude(tally: _Tally, json: bool) -> None:
     from rich.text import Text
 
     counts = ", ".join(f"{name} {n}" for name, n in zip(tally.classes, tally.counts, strict=True) if n)
-    console.print_result(Text(f"{console.plural(sum(tally.counts), 'image')}: {counts}"))
+    console.print_result(Text(f"{plural(sum(tally.counts), 'image')}: {counts}"))
     if accuracy is not None:
         from cpixelcnn.cli.tables import percent_with_interval
         from cpixelcnn.evaluation.scores import wilson_interval
 
         shown = percent_with_interval(accuracy, wilson_interval(tally.nr_right, tally.nr_known))
-        console.print_result(
-            f"accuracy {shown} on {console.plural(tally.nr_known, 'image')} whose folder names a class"
-        )
+        console.print_result(f"accuracy {shown} on {plural(tally.nr_known, 'image')} whose folder names a class")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from cpixelcnn.cli import console
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from cpixelcnn.evaluation.calibration import Calibration
@@ -243,11 +243,11 @@ def _rows(
             yield write
     except BaseException:
         if regular:
-            console.info(f"{console.plural(nr_rows, 'row')} written so far: {partial}")
+            console.info(f"{plural(nr_rows, 'row')} written so far: {partial}")
         raise
     if regular:
         os.replace(partial, path)
-        console.info(f"written    {path} ({console.plural(nr_rows, 'row')})")
+        console.info(f"written    {path} ({plural(nr_rows, 'row')})")
 
 
 def _write_rows(file: TextIO, rows: Sequence[Sequence[object]]) -> None:

@@ -13,6 +13,7 @@ from cpixelcnn.cli import console
 from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.scoring import Scoring, document
 from cpixelcnn.cli.setup import shared_work
+from cpixelcnn.errors import plural
 
 if TYPE_CHECKING:
     from cpixelcnn.evaluation.comparison import PairedComparison
@@ -46,7 +47,7 @@ def compare_models(models: Sequence[str], choice: ImageChoice, scoring: Scoring,
         rest = {"classes": list(images.classes), "data": config and dataclasses.asdict(config)}
         console.write_json({"models": found, "pairs": compared} | about | rest)
         return
-    title = f"{choice.title(images)}, {console.plural(len(images), 'image')}"
+    title = f"{choice.title(images)}, {plural(len(images), 'image')}"
     console.print_result(models_table(title, models, [result for _, result in results]), pairs_table(pairs))
 
 

@@ -261,15 +261,6 @@ def _speed(done: int, seconds: float, rate: tuple[str, int] | None) -> str:
     return f", {done / steps / seconds:.3g} {unit}"
 
 
-def plural(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> plural(1, "image"), plural(2, "image")
-    ('1 image', '2 images')
-    """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def duration(seconds: float) -> str:
     """Seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)

@@ -16,7 +16,7 @@ import typer
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli.output_files import claim_folder, unwritable
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from cpixelcnn.cli.setup import LoadedModel
@@ -75,7 +75,7 @@ def explanations(folder: Path, loaded: LoadedModel, views: int, processes: Proce
         try:
             yield explain
         finally:
-            console.info(f"explained  {console.plural(nr_rows, 'image')}: {folder / INDEX}")
+            console.info(f"explained  {plural(nr_rows, 'image')}: {folder / INDEX}")
 
 
 def _find_and_draw(

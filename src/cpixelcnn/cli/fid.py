@@ -10,6 +10,7 @@ from cpixelcnn.cli import console
 from cpixelcnn.cli import fid_options as fo
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli.fid_reference import ReferenceOptions
+from cpixelcnn.cli.setup import check_data
 
 if TYPE_CHECKING:
     from cpixelcnn.config import DataConfig
@@ -48,6 +49,7 @@ def fid(
     from cpixelcnn.fid.protocols import find_protocol, measured_by, require_equal_sizes
     from cpixelcnn.fid.score import frechet_score
 
+    check_data(split, dataset, data_dir, download=download)
     chosen = choose_device(device)
     console.info(f"device     {chosen.device} ({chosen.reason})")
     measure: Protocol | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpixelcnn.cli import console
-from cpixelcnn.cli.setup import LoadedModel, data_config, load_images
+from cpixelcnn.cli.setup import LoadedModel, check_data, data_config, load_images
 from cpixelcnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ class ImageChoice:
     download: bool = False
 
     def check(self) -> None:
-        """Refuse options that contradict each other.
+        """Refuse options that contradict each other, and names of nothing.
 
         Raises:
-            ConfigError: samples and a data set.
+            ConfigError: samples and a data set, or an unknown name.
+            DataError: no such directory or samples.
         """
         others = {"--split": self.split != "auto", "--dataset": self.dataset, "--data-dir": self.data_dir}
         others |= {"--skip-bad": self.skip_bad is not None, "--download": self.download}
@@ -47,6 +48,7 @@ class ImageChoice:
             named := [flag for flag, given in others.items() if given not in (None, False)]
         ):
             raise ConfigError(f"--samples takes the place of a data set; leave out {', '.join(named)}")
+        check_data(self.split, self.dataset, self.data_dir, download=self.download)
 
     def load(self, loaded: LoadedModel) -> tuple[ImageSet, DataConfig | None]:
         """The images at the model's size with its classes, and how they were read, where that is known."""

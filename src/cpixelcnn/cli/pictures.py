@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli.findings import Findings
 from cpixelcnn.cli.output_files import check_output, claim_folder, unwritable, writing
+from cpixelcnn.errors import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,4 +166,4 @@ def _bits(bits: BitsMap, about: str) -> NDArray[np.uint8]:
     from cpixelcnn.plots.maps import draw_bits_map
 
     given = ", class given" if bits.conditional else ""
-    return pixels(draw_bits_map(bits.bits, title=f"{about}, {console.plural(bits.n_images, 'image')}{given}"))
+    return pixels(draw_bits_map(bits.bits, title=f"{about}, {plural(bits.n_images, 'image')}{given}"))

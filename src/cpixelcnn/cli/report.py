@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cpixelcnn.cli import console
 from cpixelcnn.cli.findings import Findings
 from cpixelcnn.cli.output_files import writing
+from cpixelcnn.errors import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +48,7 @@ def report_of(findings: Findings, data: DataConfig | None) -> Report:
     bits, scale = _bits(findings)
     return Report(
         title=f"Evaluation of {model_name(findings.loaded.path)}",
-        subtitle=f"{findings.about.partition(': ')[2]}, {console.plural(len(findings.images), 'image')}",
+        subtitle=f"{findings.about.partition(': ')[2]}, {plural(len(findings.images), 'image')}",
         made=_made(findings),
         facts=tuple(_facts(findings)),
         class_columns=("images", "precision", "recall", "bits/dim") if scores else (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cpixelcnn.cli import console
-from cpixelcnn.errors import ConfigError, Interrupted
+from cpixelcnn.errors import ConfigError, DataError, Interrupted, did_you_mean, plural
 from cpixelcnn.signals import HANG_UP, TERMINATE, handling
 
 if TYPE_CHECKING:
@@ -127,6 +128,25 @@ def data_config(stored: DataConfig, dataset: str | None, data_dir: str | None, *
     return dataclasses.replace(stored, **changes)
 
 
+def check_data(
+    split: str | None = None, dataset: str | None = None, data_dir: str | None = None, *, download: bool = False
+) -> None:
+    """Refuse a split, data set or directory that there is not, before a model or network is loaded; None is no name.
+
+    Raises:
+        ConfigError: no such split or data set.
+        DataError: no such directory, where nothing may be fetched into it.
+    """
+    from cpixelcnn.datasets.registry import SPLITS, dataset_info, expanded
+
+    if split is not None and split not in ("auto", *SPLITS):
+        raise ConfigError(f"--split {split} is not known; {did_you_mean(split, ('auto', *SPLITS), 'there are')}")
+    if dataset is not None:
+        dataset_info(dataset)
+    if data_dir is not None and not download and not os.path.exists(expanded(data_dir)):
+        raise DataError(f"{data_dir} does not exist; name the directory of the data set with --data-dir")
+
+
 def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download: bool) -> ImageSet:
     """One split at the model's image size; "auto" is the test split where it is labelled, else the validation split."""
     from cpixelcnn.datasets.image_set import match_classes
@@ -136,8 +156,6 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
     config = dataclasses.replace(config, channels=model.image_channels)
     if model.image_height == model.image_width:
         config = dataclasses.replace(config, image_size=model.image_height)
-    if split not in ("auto", "train", "validation", "test"):
-        raise ConfigError(f"--split {split!r} is not known; choose auto, train, validation or test")
     with console.activity("reading images") as progress:
         images = load_split(config, "test" if split == "auto" else split, download=download, progress=progress)
         replaced = split == "auto" and not images.labelled
@@ -146,7 +164,7 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
     if replaced:  # told now, since a line that is printed beside a bar leaves that behind
         console.info(f"split      validation, since the test split of {images.name} has no labels")
     if images.nr_skipped:
-        console.warn(f"left out {console.plural(images.nr_skipped, 'image')} that cannot be read")
+        console.warn(f"left out {plural(images.nr_skipped, 'image')} that cannot be read")
     if model.conditional:
         images = match_classes(images, model.classes)
     for note in images.notes:

@@ -14,9 +14,9 @@ import typer
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli import options as o
-from cpixelcnn.cli.console import plural
 from cpixelcnn.cli.setup import shared_work
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig
+from cpixelcnn.errors import plural
 from cpixelcnn.presets import DEFAULT_PRESET, PRESETS
 
 if TYPE_CHECKING:
@@ -303,10 +303,11 @@ def _train(
     from cpixelcnn.cli.display.training import TrainingDisplay
     from cpixelcnn.training.train import train as run_training
 
+    afterwards = [] if images.test is None else ["test"]
     with ExitStack() as contexts:
         for tracker in trackers:  # before the display: what they say on closing is not to be written across it
             contexts.enter_context(tracker)
-        display = contexts.enter_context(TrainingDisplay(epochs_to_stderr=quiet))
+        display = contexts.enter_context(TrainingDisplay(epochs_to_stderr=quiet, afterwards=afterwards))
         for tracker in trackers:
             tracker.warn = display.on_warning
         return run_training(

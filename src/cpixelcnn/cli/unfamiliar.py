@@ -17,7 +17,7 @@ from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.scoring import Scoring
 from cpixelcnn.cli.setup import LoadedModel, load_images, read_images_for
 from cpixelcnn.cli.unfamiliar_options import UnfamiliarOptions
-from cpixelcnn.errors import CheckpointError, ConfigError
+from cpixelcnn.errors import CheckpointError, ConfigError, plural
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def tell_unfamiliar(
     if options.data:
         familiar, familiar_bits = work.scores(test.images, f"{test.name} ({test.split})", float(typical.mean()))
         shown = f"{test.name} ({test.split}), {float(familiar_bits.mean()):.3f} bits/dim"
-        console.info(f"familiar   {console.plural(len(test), 'image')} of {shown}")
+        console.info(f"familiar   {plural(len(test), 'image')} of {shown}")
     for name in options.data:
         images = _unfamiliar_images(name, loaded, choice, options.max_images)
         outliers, bits = work.scores(images, name, float(typical.mean()))
@@ -77,12 +77,12 @@ def tell_unfamiliar(
     if learned is not None:
         console.print_result(
             f"threshold  {learned.score} {learned.threshold:.4f}: {100 * learned.accepted:.0f} % of "
-            f"{console.plural(learned.n_images, 'image')} of {learned.dataset} ({learned.split}) lie below"
+            f"{plural(learned.n_images, 'image')} of {learned.dataset} ({learned.split}) lie below"
         )
 
 
 def _print(name: str, found: Mapping[str, Any]) -> None:
-    title = f"{name}: {console.plural(found['n_images'], 'image')}, {found['bpd']:.3f} bits/dim"
+    title = f"{name}: {plural(found['n_images'], 'image')}, {found['bpd']:.3f} bits/dim"
     if "flagged" in found:
         title += f", {100 * found['flagged']:.1f} % above the threshold"
     console.print_result(detections_table(title, found["scores"]))

@@ -19,7 +19,7 @@ from cpixelcnn.datasets.image_files import is_image_name
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.datasets.listing import Listing, SplitRequest
 from cpixelcnn.datasets.splits import derive_split
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import DataError, plural
 from cpixelcnn.foreign_files import MissingFileError, UnreadableFileError, read_text
 
 # The course calls them Class0 to Class3; these are what the pictures show.
@@ -77,7 +77,7 @@ def read_listing(path: Path, *, missing_ok: bool = False) -> Listing:
             labels.append(parsed[1])
     if problems:
         more = [f"  ... and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
-        noun = "1 line" if len(problems) == 1 else f"{len(problems)} lines"
+        noun = plural(len(problems), "line")
         shown = "\n".join(problems[:MOST_LISTED] + more)
         raise DataError(f"{noun} of {path} cannot be used; correct the file or check `data_dir`:\n{shown}")
     if not paths:

@@ -19,7 +19,7 @@ from cpixelcnn.datasets.image_files import find_images, subfolders
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.datasets.listing import Listing, SplitRequest
 from cpixelcnn.datasets.splits import derive_split
-from cpixelcnn.errors import DataError
+from cpixelcnn.errors import DataError, plural
 
 NAMES_OF_SPLITS = {"validation": ("validation", "val"), "test": ("test",)}
 
@@ -104,4 +104,4 @@ def _list_held_out(folder: Path, classes: tuple[str, ...], pool: Path) -> Listin
 
 
 def _number(files: list[Path]) -> str:
-    return "1 image" if len(files) == 1 else f"{len(files)} images"
+    return plural(len(files), "image")

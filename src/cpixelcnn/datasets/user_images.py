@@ -163,6 +163,23 @@ def read_user_images(
     return UserImages(images, failures)
 
 
+def refuse_missing(names: Iterable[Path | str]) -> None:
+    """Refuse names none of which stands for a file; names on standard input are not looked at.
+
+    Raises:
+        BadImagesError: lists them all with the reasons.
+    """
+    names = list(names)
+    if STANDARD_INPUT in map(str, names):
+        return
+    problems: list[tuple[Path, str]] = []
+    for path, problem in _candidates(names, ()):
+        if not problem and os.path.lexists(path):
+            return
+        problems.append((path, problem or "no such file"))
+    raise BadImagesError(problems, "there is nothing else to read")
+
+
 def folder_labels(paths: Sequence[Path], classes: Sequence[str]) -> Tensor:
     """Labels by folders: an image directly in a folder with the name of a class is known to be of that class.
 

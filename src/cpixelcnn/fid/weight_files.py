@@ -39,17 +39,17 @@ def inception_file(allow_download: bool) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
     if path.is_file():
         if not digest(path).startswith(INCEPTION_DIGEST):
-            raise DataError(f"{path} is damaged (its SHA-256 is another); delete it and try again, or {REMEDY}")
+            raise DataError(f"{path} is damaged (its SHA-256 is another); delete it and try again")
         return path
     if not allow_download:
-        raise DataError(f"{INCEPTION_FILE} is not in {path.parent}; {REMEDY}")
+        raise DataError(f"the weights are not in {path.parent}; {REMEDY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Torch hub writes a temporary file, verifies it, then moves it into place.
         with _socket_timeout(_DOWNLOAD_TIMEOUT):
             torch.hub.download_url_to_file(INCEPTION_URL, str(path), INCEPTION_DIGEST, progress=False)
     except (OSError, RuntimeError, HTTPException) as error:
-        raise DataError(f"{INCEPTION_FILE} could not be fetched ({first_line(error)}); {REMEDY}") from None
+        raise DataError(f"the weights could not be fetched ({first_line(error)}); {REMEDY}") from None
     return path
 
 
@@ -103,8 +103,8 @@ def refusing_other_weights(path: Path) -> Iterator[None]:
     """Turn what torch raises on names or shapes that are not the network's into a `DataError`."""
     try:
         yield
-    except RuntimeError as error:
-        raise DataError(f"{path} holds weights of another network ({first_line(error)}); {REMEDY}") from None
+    except RuntimeError:
+        raise DataError(f"{path} holds weights of another network; {REMEDY}") from None
 
 
 @contextmanager

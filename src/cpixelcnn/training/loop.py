@@ -23,7 +23,7 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.splits import balanced_subset
 from cpixelcnn.device import choose_precision
 from cpixelcnn.distributed import ALONE, Processes
-from cpixelcnn.errors import Interrupted
+from cpixelcnn.errors import Interrupted, plural
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.progress import Progress
 from cpixelcnn.runs.environment import describe_environment
@@ -167,10 +167,8 @@ class Training:
         on_main = self.call.processes.broadcast
         callback.on_start(self._start())
         if self.log.damaged:
-            lines = "line" if self.log.damaged == 1 else "lines"
-            callback.on_warning(
-                f"{self.log.damaged} {lines} of {METRICS} cannot be read; the file will be kept as {DAMAGED}"
-            )
+            lines = plural(self.log.damaged, "line")
+            callback.on_warning(f"{lines} of {METRICS} cannot be read; the file will be kept as {DAMAGED}")
         if self.compilation.wanted:
             self.take_step.compile(callback.on_warning)
         grid = None
@@ -209,10 +207,13 @@ class Training:
         except TimeSpent:
             self.metrics.flush()
             on_main(writer.save, False)
-            return self._result(grid, f"paused after {self.options.max_minutes:g} minutes, {self._how_to_resume()}")
+            return self._result(
+                grid,
+                f"paused after {plural(self.options.max_minutes, 'minute')}, {self._how_to_resume()}",
+            )
         early = progress.epoch < self.options.epochs
-        stale = progress.stale_validations
-        return self._result(grid, f"stopped early: the last {stale} validations brought no new best" if early else "")
+        stale = plural(progress.stale_validations, "validation")
+        return self._result(grid, f"stopped early: the last {stale} brought no new best" if early else "")
 
     def _in_last_epoch(self) -> bool:
         return self.progress.epoch + 1 == self.options.epochs
@@ -236,7 +237,7 @@ class Training:
 
     def _how_to_resume(self) -> str:
         command = f"cpixelcnn train --resume {shlex.quote(str(self.run))}"
-        return f"after {self.progress.images_seen} images; resume with: {command}"
+        return f"after {plural(self.progress.images_seen, 'image')}; resume with: {command}"
 
     def _batches(self) -> list[Tensor]:
         """Indices of the batches that are left of the running epoch, on the device of the images."""

@@ -14,7 +14,7 @@ from cpixelcnn import presets
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.registry import dataset_info, expanded
-from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean, first_line
+from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_mean, first_line, plural
 from cpixelcnn.foreign_files import UnreadableFileError, read_json, read_text
 from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths
 from cpixelcnn.runs.models import newest_run
@@ -92,8 +92,7 @@ def make_plan(request: Request, *, out: Path | None = None, resume: str | None =
     if resumed is None:
         return _new_run(request, out)
     run, found = resumed
-    preset = presets.preset(request.preset) if request.preset else None
-    config = _merge(found.config, request, preset)
+    config = _merge(found.config, request)
     directory = config.data.data_dir
     if directory and "data_dir" not in request.data and not os.path.exists(directory):
         raise DataError(
@@ -242,10 +241,11 @@ def _finish(options: TrainConfig, manifest: Mapping[str, Any]) -> str:
     """Why a finished checkpoint is finished under these options as well; empty if it is not."""
     epoch = int(manifest["epoch"])
     if epoch >= options.epochs:
-        return f"is finished ({epoch} epoch{'s' if epoch != 1 else ''}); pass a larger `epochs` to go on"
+        return f"is finished ({plural(epoch, 'epoch')}); pass a larger `epochs` to go on"
     stale = int(manifest.get("stale_validations", 0))
     if 0 < options.patience <= stale:
-        return f"has stopped early ({stale} validations without a new best); pass a larger `patience`, or 0, to go on"
+        validations = plural(stale, "validation")
+        return f"has stopped early ({validations} without a new best); pass a larger `patience`, or 0, to go on"
     return ""
 
 
@@ -283,14 +283,14 @@ def _inheriting(init_from: str, request: Request, full: Request) -> Request:
     return dataclasses.replace(full, model=model, data={**size, **full.data})
 
 
-def _merge(stored: RunConfig, request: Request, preset: presets.Preset | None) -> RunConfig:
+def _merge(stored: RunConfig, request: Request) -> RunConfig:
     """The checkpoint's configuration with the request's changes, where those are allowed."""
-    by = f"`preset` {request.preset}" if preset else ""
-    set_by_preset = {**preset.model, **preset.train} if preset else {}
+    if request.preset:
+        _refuse_preset(stored, request, request.preset)
     data = _absolute(request.data)
-    _refuse_contradictions(stored.model, request.model, set(request.model), set_by_preset, by)
+    _refuse_contradictions(stored.model, request.model, set(request.model))
     _refuse_contradictions(stored.data, data, set(data) - _MAY_CHANGE_IN_DATA)
-    _refuse_contradictions(stored.train, request.train, set(request.train) & _MUST_STAY_IN_TRAINING, set_by_preset, by)
+    _refuse_contradictions(stored.train, request.train, set(request.train) & _MUST_STAY_IN_TRAINING)
     return RunConfig(
         stored.model,
         dataclasses.replace(stored.data, **data),
@@ -298,18 +298,27 @@ def _merge(stored: RunConfig, request: Request, preset: presets.Preset | None) -
     )
 
 
-def _refuse_contradictions(
-    stored: object,
-    asked: Mapping[str, Any],
-    names: set[str],
-    set_by_preset: Mapping[str, Any] | None = None,
-    preset: str = "",
-) -> None:
+def _refuse_preset(stored: RunConfig, request: Request, name: str) -> None:
+    """Refuse a preset that would change what must stay; the user need not know its fields, so the message has them."""
+    preset = presets.preset(name)
+    fixed = {field: value for field, value in preset.train.items() if field in _MUST_STAY_IN_TRAINING}
+    changes = [
+        f"`{field}` from {getattr(of, field)} to {value}"
+        for of, asked, fields in ((stored.model, request.model, preset.model), (stored.train, request.train, fixed))
+        for field, value in fields.items()
+        if asked[field] == value != getattr(of, field)  # an option of the user's own wins over the preset
+    ]
+    if changes:
+        raise ConfigError(
+            f"`preset` {name} would change {', '.join(changes)}, which a resumed run keeps; leave the preset out, or "
+            "start a new run in another directory"
+        )
+
+
+def _refuse_contradictions(stored: object, asked: Mapping[str, Any], names: set[str]) -> None:
     for name in sorted(names):
         if asked[name] != getattr(stored, name):
-            by_preset = name in (set_by_preset or {}) and (set_by_preset or {})[name] == asked[name]
-            asker = f"{preset} (with `{name}` {asked[name]})" if by_preset else f"`{name}` {asked[name]}"
             raise ConfigError(
-                f"{asker} contradicts the checkpoint, which has {getattr(stored, name)}; leave it out, or start a new "
-                "run in another directory"
+                f"`{name}` {asked[name]} contradicts the checkpoint, which has {getattr(stored, name)}; leave it out, "
+                "or start a new run in another directory"
             )

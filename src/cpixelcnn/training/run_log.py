@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cpixelcnn.errors import CpixelcnnError, Interrupted, first_line
+from cpixelcnn.errors import CpixelcnnError, Interrupted, first_line, plural
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.training.callbacks import Callback, TrainingStart
 
@@ -59,12 +59,12 @@ class RunLog(Callback):
 
     def on_start(self, start: TrainingStart) -> None:
         self.epochs = start.epochs
-        resumed = f"resumed after {start.epochs_done} epochs, {start.images_seen} images"
+        resumed = f"resumed after {plural(start.epochs_done, 'epoch')}, {plural(start.images_seen, 'image')}"
         begun = resumed if start.images_seen else "started"
         self.say(
             f"{begun}: {start.nr_parameters} parameters, {start.precision} ({start.precision_reason}), "
-            f"{start.train_images} images for training, {start.validation_images} for validation, "
-            f"{start.processes} processes, {start.threads} threads"
+            f"{plural(start.train_images, 'image')} for training, {start.validation_images} for validation, "
+            f"{start.processes} process{'es' * (start.processes != 1)}, {plural(start.threads, 'thread')}"
         )
         self.say(f"configuration {json.dumps(start.config.to_json())}")
 

@@ -78,6 +78,14 @@ def test_plain(line: LiveLine) -> None:
     assert line.plain() == "  ".join([*ALL[:-1], "ETA 12:34:56"])
 
 
+def test_what_comes_after_the_time_that_is_left(line: LiveLine) -> None:
+    line.afterwards = ("samples", "test")
+    assert line.plain().endswith("ETA 12:34:56, then samples, test")
+    assert shown(line, 80)[0].rstrip().endswith("ETA 12:34:56, then samples, test")
+    assert shown(line, 40)[0].rstrip().endswith("ETA 12:34:56")
+    assert max(map(len, shown(line, 40))) < 40
+
+
 def test_figures_that_there_are_not_yet(line: LiveLine) -> None:
     line.set_figures(1, math.nan, math.nan, 0.0, 9.876)
     assert line.plain() == "epoch 121/300  step 1  - bits/dim  grad norm -  lr 0.00e+00  9.88 images/s  ETA 12:34:56"

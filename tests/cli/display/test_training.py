@@ -132,3 +132,16 @@ def test_progress_counts_images_and_not_passes(monkeypatch: pytest.MonkeyPatch) 
     with contextlib.redirect_stderr(err), console.activity("scoring", unit="images", count=50) as progress:
         progress(100, 200)  # passes, of four classes
     assert "25/50 images" in plain(err.getvalue())
+
+
+def test_the_time_left_says_what_it_leaves_out() -> None:
+    """Nobody knows yet how long the last samples and the test split will take."""
+    with contextlib.redirect_stderr(io.StringIO()), TrainingDisplay(afterwards=["test"]) as display:
+        display.on_start(START)
+        display.on_step(step(1))
+        assert display.line.plain().endswith(", then samples, test")
+        display.activity("samples")  # of an epoch in between
+        assert display.line.plain().endswith(", then samples, test")
+        display.on_step(step(4))
+        display.activity("samples")
+        assert display.line.plain().endswith(", then test")

@@ -23,6 +23,7 @@ class LiveLine:
         self.images_seen = 0
         self.where = ""  # such as "epoch 3/16"
         self.remaining = ""  # such as "1:02:03"
+        self.afterwards: tuple[str, ...] = ()  # what comes when that time is over, such as "samples"
         self.activity = ""  # such as "validation 40 %", in place of the figures
         self.figures: dict[str, str] = {}
 
@@ -38,11 +39,19 @@ class LiveLine:
 
     def plain(self) -> str:
         """All of it as one line, for where nothing can move."""
-        return _GAP.join([self.where, *self.figures.values(), f"ETA {self.remaining}"])
+        return _GAP.join([self.where, *self.figures.values(), self._time_left(math.inf)])
+
+    def _time_left(self, width: float) -> str:
+        """The time left and what comes then, if there is room for that."""
+        if not self.remaining:
+            return ""
+        shortest = f"ETA {self.remaining}"
+        whole = f"{shortest}, then {', '.join(self.afterwards)}" if self.afterwards else shortest
+        return whole if len(whole) <= width else shortest
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width - 1  # a full last column makes some terminals wrap
-        ends = [self.where, f"ETA {self.remaining}" if self.remaining else ""]
+        ends = [self.where, self._time_left(width - len(self.where) - 2 * len(_GAP) - _SHORTEST_BAR)]
         figures = [self.activity] if self.activity else list(self.figures.values())
         if width - len(_GAP.join([*ends, *figures])) - len(_GAP) >= 2 * _SHORTEST_BAR:
             yield from self._bar_between(console, _GAP.join([ends[0], *figures]), ends[1], width)

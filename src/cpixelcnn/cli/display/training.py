@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,17 +17,25 @@ from cpixelcnn.cli import console
 from cpixelcnn.cli.display.epoch_table import EpochTable
 from cpixelcnn.cli.display.live_line import LiveLine
 from cpixelcnn.cli.display.pace import Pace, Smoothed
+from cpixelcnn.errors import plural
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.training.callbacks import Callback, StepRecord, TrainingStart
 
 _REFRESHES = 5  # a second
+SAMPLES = "samples"  # the name of that activity
 
 
 class TrainingDisplay(Callback):
-    """A context in which a training is shown on stderr; the metrics of the epochs go to stdout."""
+    """A context in which a training is shown on stderr; the metrics of the epochs go to stdout.
 
-    def __init__(self, *, epochs_to_stderr: bool = False) -> None:
-        self.epochs_to_stderr = epochs_to_stderr  # where stdout is for a document
+    Args:
+        epochs_to_stderr: for where stdout is for a document.
+        afterwards: the work that follows the last epoch and its samples; no time is known of it beforehand.
+    """
+
+    def __init__(self, *, epochs_to_stderr: bool = False, afterwards: Sequence[str] = ()) -> None:
+        self.epochs_to_stderr = epochs_to_stderr
+        self.afterwards = tuple(afterwards)
         self.live: Live | None = None
         self.line = LiveLine(0)
         self.bits, self.grad_norm = Smoothed(), Smoothed()
@@ -58,14 +67,15 @@ class TrainingDisplay(Callback):
                 f"batch      {start.config.train.batch_size} images, {share} for each of {start.processes} processes"
             )
         if start.images_seen:
-            epochs = console.plural(start.epochs_done, "epoch")
-            console.info(f"resumed    after {epochs}, {console.plural(start.images_seen, 'image')}")
+            epochs = plural(start.epochs_done, "epoch")
+            console.info(f"resumed    after {epochs}, {plural(start.images_seen, 'image')}")
         self.epochs = start.epochs
         self.table = EpochTable(start.epochs, start.config.model.conditional)
         total = start.epochs * start.train_images
         self.pace = Pace(start.images_seen, total, start.train_images)
         self.line = LiveLine(total)
         self.line.images_seen = start.images_seen
+        self.line.afterwards = (SAMPLES, *self.afterwards)
         terminal = console.stderr()
         if terminal.is_interactive and not (
             console.silent or console.quiet
@@ -104,6 +114,8 @@ class TrainingDisplay(Callback):
     def activity(self, name: str) -> library_progress.Progress:
         self.pace.pause()
         plain = None if self.live else console.PlainProgress(name)
+        if name == SAMPLES and self.pace.images_seen >= self.pace.total_images:
+            self.line.afterwards = self.afterwards
         started = time.monotonic()
         steps = self.pace.remaining if math.isfinite(self.pace.remaining) else 0.0  # unknown before the first step
 
