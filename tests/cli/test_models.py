@@ -42,3 +42,12 @@ def test_another_folder(cli: Cli, home: Path) -> None:
     assert "embedded-tiny-1" in names
     outcome = cli("models", "absent")
     assert (outcome.code, "absent is no folder of runs" in outcome.err) == (4, True)
+
+
+def test_the_card_of_a_model(cli: Cli, home: Path) -> None:
+    outcome = cli("models", "--card", "small")
+    assert outcome.code == 0
+    assert "Model card: small" in outcome.out and "cpen455" in outcome.out
+    assert cli("models", "--card", "small", "--json").document["card"].startswith("# Model card: small\n")
+    outcome = cli("models", "--card", home / "runs" / "embedded-tiny-1")
+    assert (outcome.code, "has no card; shipped models have one" in outcome.err) == (4, True)

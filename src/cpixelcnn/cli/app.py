@@ -89,6 +89,7 @@ app.command(
     cls=Command,
     epilog="""\
 cpixelcnn models
+cpixelcnn models --card small                 # what to know of one
 cpixelcnn models other-runs/ --json""",
 )(models)
 app.command(

@@ -21,11 +21,25 @@ Runs = Annotated[
 ]
 
 
-def models(runs: Runs = Path("runs"), json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
+Card = Annotated[
+    str | None, typer.Option("--card", metavar="MODEL", help="Show the card of this model instead: what to know of it.")
+]
+
+
+def models(
+    runs: Runs = Path("runs"),
+    card: Card = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
     """List the models that --model can name: those that are included, and your runs, with what they reached.
 
     Accuracy and bits/dim are those of the test split where it was evaluated, else of the validation.
     """
+    if card is not None:
+        _show_card(card, json=json)
+        return
     from cpixelcnn.errors import CheckpointError
     from cpixelcnn.runs.listing import list_models
 
@@ -41,6 +55,23 @@ def models(runs: Runs = Path("runs"), json: o.Json = False, quiet: o.Quiet = Fal
             console.warn(f"{entry.name} cannot be used: {entry.problem}")
     if not any(entry.kind == "run" for entry in entries):
         console.info(f"There are no runs under {runs}/ yet; cpixelcnn train makes one.")
+
+
+def _show_card(model: str, *, json: bool) -> None:
+    from rich.markdown import Markdown
+
+    from cpixelcnn.errors import CheckpointError
+    from cpixelcnn.model.weights import read_card
+    from cpixelcnn.runs.models import find_model
+
+    found = find_model(model)
+    card = read_card(found.path)
+    if json:
+        console.write_json({"model": model, "path": str(found.path), "card": card})
+    elif card:
+        console.print_result(Markdown(card))
+    else:
+        raise CheckpointError(f"{found.description} has no card; shipped models have one")
 
 
 def _document(entry: ModelEntry) -> dict[str, Any]:

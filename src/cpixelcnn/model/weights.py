@@ -1,4 +1,7 @@
-"""Weight files: safetensors whose header carries the configuration, so that a file alone is a model."""
+"""Weight files: safetensors whose header carries the configuration, so that a file alone is a model.
+
+A file that is passed on can have its model card in the header, too.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,27 @@ from cpixelcnn.foreign_files import MissingFileError, UnreadableFileError, parse
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.storage import share, writing
 
-CONFIG = "cpixelcnn_config"  # in the metadata of the header
+CONFIG, CARD = "cpixelcnn_config", "cpixelcnn_card"  # in the metadata of the header
 _KINDS = {"F64", "F32", "F16", "BF16"}
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
 
 
-def save_weights(path: Path, state: Mapping[str, Tensor], config: RunConfig) -> None:
+def save_weights(path: Path, state: Mapping[str, Tensor], config: RunConfig, *, card: str = "") -> None:
     """Write a state dictionary with its configuration; names are those of a plain `PixelCNN`.
+
+    Args:
+        path: the file.
+        state: the weights.
+        config: what they are of.
+        card: what to know about the model, in Markdown.
 
     Raises:
         OSError: the file cannot be written.
     """
     tensors = {_plain_name(name): tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    metadata = {"format": "pt", CONFIG: json.dumps(config.to_json())} | ({CARD: card} if card else {})
     with writing(path):
-        save_file(tensors, path, metadata={"format": "pt", CONFIG: json.dumps(config.to_json())})
+        save_file(tensors, path, metadata=metadata)
         share(path)
 
 
@@ -63,6 +73,16 @@ def read_config(path: Path) -> RunConfig:
     if unusual := sorted({kind for kind, _ in tensors.values()} - _KINDS):
         raise CheckpointError(f"{path} has weights of the type {', '.join(unusual)}; save them in float32")
     return config
+
+
+def read_card(path: Path) -> str:
+    """The model card in a weight file, in Markdown; empty if it has none.
+
+    Raises:
+        CheckpointError: as `read_config`.
+    """
+    read_config(path)
+    return read_safetensors_header(path)[0].get(CARD, "")
 
 
 def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
