@@ -47,7 +47,7 @@ EXIT_CODES = """\
 | 3 | data: images, labels or reference statistics that are missing, unreadable or contradictory |
 | 4 | a model, checkpoint or run directory that is missing, damaged or of another kind |
 | 5 | the loss or its gradient stayed NaN or infinite for too many steps in a row |
-| 130, 143 | stopped by SIGINT (Ctrl-C) or SIGTERM |
+| 130, 143, 129 | stopped by SIGINT (Ctrl-C), SIGTERM or SIGHUP |
 
 An error is one sentence on stderr that names the remedy. With `--json`, an error is a document on stdout as well:
 `{"error": ..., "exit_code": ...}`. Pass `--verbose` to see the traceback of an internal error.
