@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
+import multiprocessing
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 from unittest.mock import patch
 
 import numpy as np
@@ -22,10 +26,18 @@ from torch import Tensor, nn
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.drawings import CLASSES, generate
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.sampling.sample import Samples
+from cpixelcnn.training import run_writer, validation
 
 # The tensors are so small that a second thread costs more than it saves; and in the processes that tests start.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+sys.path.insert(0, str(Path(__file__).parent))  # also for new processes, which import what they do by name
+import forked  # noqa: E402
+
+# Waiting for the disk matters when a machine loses its power, which happens in no test, and takes longer than most.
+os.fsync = lambda descriptor: None
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,69 @@ def cli() -> Callable[..., Outcome]:
         return Outcome(code, out.getvalue(), err.getvalue())
 
     return run_command
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings draw neither curves nor samples, which take longer than all the rest of one of this size.
+
+    A grid of blank samples is written all the same.
+    """
+
+    def blank(model: PixelCNN, labels: list[int], *, seed: int, progress: Callable[[int, int], None]) -> Samples:
+        progress(1, 1)
+        size = (len(labels), model.config.image_channels, model.config.image_height, model.config.image_width)
+        return Samples(torch.zeros(size, dtype=torch.uint8), torch.tensor(labels), (seed,) * len(labels), 0.0)
+
+    monkeypatch.setattr(validation, "sample", blank)
+    monkeypatch.setattr(run_writer, "save_curves", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="session")
+def lacking() -> Callable[[str], NoReturn]:
+    """`lacking(what)`: skip a test for want of something that CI has, so that there it fails."""
+
+    def lacking(what: str) -> NoReturn:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI needs {what}")
+        pytest.skip(f"needs {what}")
+
+    return lacking
+
+
+@pytest.fixture(scope="session")
+def optional_module(lacking: Callable[[str], NoReturn]) -> Callable[[str], ModuleType]:
+    """`optional_module(name)`: a module of a package that not everybody has, but CI."""
+
+    def import_or_skip(name: str) -> ModuleType:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            lacking(f"{name} ({error})")
+
+    return import_or_skip
+
+
+@pytest.fixture(scope="session")
+def nursery() -> ForkServerContext:
+    """Where processes come from that have imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(forked.PRELOADED))
+    return context
+
+
+@pytest.fixture
+def fork(nursery: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """`fork(*arguments, stdin=...)`: start `cpixelcnn` in a forked process; what is left at the end is killed."""
+    started: list[forked.ForkedCommand] = []
+
+    def fork(*arguments: object, **options: Any) -> forked.ForkedCommand:
+        started.append(forked.ForkedCommand(nursery, tmp_path_factory.mktemp("forked"), arguments, **options))
+        return started[-1]
+
+    yield fork
+    for command in started:
+        command.kill()
 
 
 def _perturb(network: nn.Module, seed: int, scale: float) -> None:

@@ -14,8 +14,8 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working directory and caches, a wide terminal, and no network."""
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
+    """An empty working directory and caches, a wide terminal, no network, and trainings that draw no pictures."""
 
     def offline(*_: object, **__: object) -> None:
         raise URLError("no network in tests")

@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -231,55 +230,24 @@ def test_an_older_table_stays_until_the_new_one_is_complete(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interruption_loses_nothing(run: Path, pictures: Path, tmp_path: Path, number: int) -> None:
+def test_an_interruption_loses_nothing(fork: Any, run: Path, pictures: Path, number: int) -> None:
     """Names come over a pipe that stays open, so that the work is never done; then it is interrupted."""
-    command = [
-        sys.executable,
-        "-m",
-        "cpixelcnn",
-        "classify",
-        "-",
-        "--model",
-        run,
-        "-b",
-        "2",
-        "--json",
-        "--device",
-        "cpu",
-    ]
     names = sorted(pictures.rglob("*.png"))[:5]
-    work = subprocess.Popen(
-        [*map(str, command), "--csv", "table.csv"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-    )
-    try:
-        assert work.stdin is not None and work.stdout is not None and work.stderr is not None
-        work.stdin.write("".join(f"{name}\n" for name in names))
-        work.stdin.flush()
-        lines = []
-        while sum('"path"' in line for line in lines) < 3:  # the fourth has no end yet
-            lines.append(work.stdout.readline())
-            assert lines[-1], work.stderr.read()
+    os.mkfifo("names")
+    options = ["--model", run, "-b", 2, "--json", "--device", "cpu", "--csv", "table.csv"]
+    work = fork("classify", "-", *options, stdin="names")
+    with open("names", "w", buffering=1) as pipe:
+        pipe.write("".join(f"{name}\n" for name in names))
+        work.wait_for(lambda: work.out.count('"path"') >= 3)  # the fourth has no end yet
         work.send_signal(number)
-        out, err = work.stdout.read(), work.stderr.read()
-        work.wait(timeout=60)
-    finally:
-        work.kill()
-        work.wait()
-        for stream in (work.stdin, work.stdout, work.stderr):
-            stream.close()
-    assert work.returncode == 128 + number, err
-    document = json.loads("".join(lines) + out)
+        assert work.wait(60) == 128 + number, work.err
+    document = json.loads(work.out)
     assert document["exit_code"] == 128 + number
     assert [result["path"] for result in document["results"]] == [str(name) for name in names[:4]]
-    assert not (tmp_path / "table.csv").exists()
-    assert [row["path"] for row in rows_of(tmp_path / "table.csv.part")] == [str(name) for name in names[:4]]
-    assert "4 rows written so far: table.csv.part" in err
-    assert "Traceback" not in err
+    assert not Path("table.csv").exists()
+    assert [row["path"] for row in rows_of(Path("table.csv.part"))] == [str(name) for name in names[:4]]
+    assert "4 rows written so far: table.csv.part" in work.err
+    assert "Traceback" not in work.err
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 import sys
 import time
@@ -84,14 +83,6 @@ class Group:
             if process.is_alive():
                 process.kill()
                 process.join()
-
-
-@pytest.fixture(scope="session")
-def nursery() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    heavy = ("pytest", "torch", "torch._dynamo", "cpixelcnn.cli.app", "cpixelcnn.training.loop", "PIL.Image")
-    context.set_forkserver_preload(list(heavy))
-    return context
 
 
 @pytest.fixture

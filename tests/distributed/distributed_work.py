@@ -9,7 +9,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -59,11 +60,17 @@ def run(work: Callable[..., Any], rank: int, count: int, port: int, folder: Path
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 
 
-def draw_nothing(model: PixelCNN, labels: list[int], *, seed: int, progress: Callable[[int, int], None]) -> Samples:
-    """Stands in for sampling, which takes longer than all the rest of a training of this size."""
-    progress(1, 1)
-    images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
-    return Samples(images, torch.tensor(labels), (seed,) * len(labels), 0.0)
+@contextmanager
+def no_pictures() -> Iterator[None]:
+    """No samples and no curves, which take longer than all the rest of a training of this size."""
+
+    def blank(model: PixelCNN, labels: list[int], *, seed: int, progress: Callable[[int, int], None]) -> Samples:
+        progress(1, 1)
+        images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
+        return Samples(images, torch.tensor(labels), (seed,) * len(labels), 0.0)
+
+    with patch.object(validation, "sample", blank), patch.object(run_writer, "save_curves"):
+        yield
 
 
 def toys(count: int, split: str = "train", seed: int = 0) -> ImageSet:
@@ -116,7 +123,7 @@ def training(
     model = {key: value for key, value in changes.items() if key in ModelConfig.__dataclass_fields__}
     options = {key: value for key, value in changes.items() if key not in model}
     config = RunConfig(dataclasses.replace(MODEL, **model), DataConfig(), dataclasses.replace(OPTIONS, **options))
-    with joined_processes() as processes, patch.object(validation, "sample", draw_nothing):
+    with joined_processes() as processes, no_pictures():
         recorder = Recorder((signals or {}).get(processes.rank))
         log_probs = objective.Objective._log_probs
 
@@ -209,7 +216,7 @@ def command(argv: list[str], trouble: Callable[[], Any] | None = None) -> None:
     if trouble is not None:
         trouble()
     sys.argv = ["cpixelcnn", *argv]
-    with patch.object(validation, "sample", draw_nothing):
+    with no_pictures():
         app.main()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import subprocess
 import sys
 import zipfile
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from unittest.mock import patch
 from urllib.error import URLError
@@ -244,16 +244,20 @@ def test_dimensions_that_are_asked_for_never_become_those_of_another_network() -
     assert choose_features("auto", 1280, allow_download=False).name == "efficientnet-lite0"
 
 
-def test_both_networks_outlive_the_removal_of_model_zoo(weights: Path) -> None:
+def test_both_networks_outlive_the_removal_of_model_zoo(
+    nursery: ForkServerContext, weights: Path, tmp_path: Path
+) -> None:
     """Both packages import `torch.utils.model_zoo`; a torch without it must cost neither network."""
     program = (
-        "import sys, pathlib; sys.modules['torch.utils.model_zoo'] = None\n"
+        "import sys; sys.modules['torch.utils.model_zoo'] = None\n"
         "from cpixelcnn.fid.features import choose_features\n"
-        "print(choose_features('inception', 64, pathlib.Path(sys.argv[1])).dims)\n"
-        "print(choose_features('efficientnet-lite0').dims)\n"
+        "found = [choose_features('inception', 64, weights).dims, choose_features('efficientnet-lite0').dims]\n"
+        "answer.write_text(str(found))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(weights)], capture_output=True, text=True, timeout=120)
-    assert done.stdout.split() == ["64", "1280"], done.stderr
+    process = nursery.Process(target=exec, args=(program, {"weights": weights, "answer": tmp_path / "answer"}))
+    process.start()
+    process.join(110)
+    assert (tmp_path / "answer").read_text() == "[64, 1280]"
 
 
 def test_other_weights_in_the_package_of_efficientnet(monkeypatch: pytest.MonkeyPatch) -> None:

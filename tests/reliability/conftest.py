@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,16 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-
-from cpixelcnn.model.network import PixelCNN
-from cpixelcnn.sampling.sample import Samples
-from cpixelcnn.training import validation as between_epochs
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working directory and a wide terminal."""
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
+    """An empty working directory and a wide terminal; trainings draw no pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -38,18 +34,6 @@ def signals_do_not_end_the_tests() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.fixture(autouse=True)
-def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing the sample grid takes longer than all the rest of a training of this size; a blank one will do."""
-
-    def blank(model: PixelCNN, labels: list[int], *, seed: int, progress: Callable[[int, int], None]) -> Samples:
-        progress(1, 1)
-        images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
-        return Samples(images, torch.tensor(labels), (seed,) * len(labels), 0.0)
-
-    monkeypatch.setattr(between_epochs, "sample", blank)
-
-
 @pytest.fixture
 def training(photographs: Path) -> list[object]:
     """Arguments of a training whose epochs of three steps take a fraction of a second."""
@@ -57,6 +41,26 @@ def training(photographs: Path) -> list[object]:
     sizes = ["--nr-filters", 4, "--nr-logistic-mix", 2, "--batch-size", 4]
     intervals = ["--eval-interval", 1, "--save-interval", 1]
     return ["train", *data, *sizes, *intervals, "--precision", "float32", "--device", "cpu"]
+
+
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `trained` keeps what it copies."""
+    return tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture
+def trained(finished_runs: Path, cli: Callable[..., Any], training: list[object]) -> Callable[..., Path]:
+    """`trained(epochs=1, out="run", links=True)`: a finished run, made once and copied for each test."""
+
+    def trained(epochs: int = 1, out: str | Path = "run", *, links: bool = True) -> Path:
+        kept = finished_runs / f"{epochs}-epochs"
+        if not kept.exists():
+            outcome = cli(*training, "--epochs", epochs, "--out", kept)
+            assert outcome.code == 0, outcome.err
+        return Path(shutil.copytree(kept, out, symlinks=links))
+
+    return trained
 
 
 @pytest.fixture

@@ -24,17 +24,10 @@ from cpixelcnn.training.checkpoint import locked
 Cli = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
-def sessions_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sessions") / "run"
-
-
 @pytest.fixture
-def run(sessions_run: Path, cli: Cli, training: list[object], tmp_path: Path) -> Path:
-    """A finished run of two epochs; a copy for each test."""
-    if not sessions_run.exists():
-        assert cli(*training, "--epochs", 2, "--out", sessions_run).code == 0
-    return shutil.copytree(sessions_run, tmp_path / "run", symlinks=True)
+def run(trained: Callable[..., Path], tmp_path: Path) -> Path:
+    """A finished run of two epochs."""
+    return trained(2, tmp_path / "run")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,10 @@ from cpixelcnn.training.checkpoint import locked
 Cli = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def modules_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("modules") / "run"
-
-
 @pytest.fixture
-def copy(modules_run: Path, cli: Cli, training: list[object]) -> Callable[..., Path]:
+def copy(trained: Callable[..., Path]) -> Callable[..., Path]:
     """A copy of a run of two epochs."""
-    if not modules_run.exists():
-        assert cli(*training, "--epochs", 2, "--out", modules_run).code == 0
-
-    def copy(*, links: bool = True) -> Path:
-        return shutil.copytree(modules_run, Path("run"), symlinks=links)
-
-    return copy
+    return partial(trained, 2)
 
 
 def goes_on(cli: Cli, run: Path, reference: Path | None = None) -> None:

@@ -63,17 +63,10 @@ def ends_well(outcome: Any, code: int) -> None:
     assert "internal error" not in outcome.err
 
 
-@pytest.fixture(scope="module")
-def modules_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("modules") / "run"
-
-
 @pytest.fixture
-def run(modules_run: Path, cli: Cli, training: list[object]) -> Path:
-    """A finished run, which is not to be changed."""
-    if not modules_run.exists():
-        assert cli(*training, "--epochs", 1, "--out", modules_run).code == 0
-    return modules_run
+def run(trained: Callable[..., Path], tmp_path: Path) -> Path:
+    """A finished run."""
+    return trained(1, tmp_path / "finished")
 
 
 @pytest.mark.parametrize("kilobytes", [4, 300, 900])

@@ -83,9 +83,9 @@ def test_the_command_that_is_printed_works(cli: Cli, training: list[object], dur
 
 @pytest.mark.parametrize("place", ["a step", "validation", "saving", "drawing samples"])
 def test_a_second_ctrl_c_stops_at_once(
-    cli: Cli, training: list[object], during: Callable[..., None], place: str
+    cli: Cli, trained: Callable[..., Path], during: Callable[..., None], place: str
 ) -> None:
-    assert cli(*training, "--epochs", 1, "--out", "run").code == 0
+    trained()
     before = {path.name for path in checkpoint_paths(Path("run"))}
     owner, name, _ = PLACES[place]
     during(owner, name, 1, signal.SIGINT, signal.SIGINT)
@@ -105,11 +105,11 @@ def test_a_second_ctrl_c_stops_at_once(
 
 
 def test_ctrl_c_outside_of_training_is_no_traceback(
-    cli: Cli, training: list[object], during: Callable[..., None]
+    cli: Cli, trained: Callable[..., Path], during: Callable[..., None]
 ) -> None:
     from cpixelcnn.evaluation import evaluate as evaluation
 
-    assert cli(*training, "--epochs", 1, "--out", "run").code == 0
+    trained()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     during(evaluation, "evaluate", 1, signal.SIGINT)
     outcome = cli("eval", "--model", "run")
@@ -117,25 +117,16 @@ def test_ctrl_c_outside_of_training_is_no_traceback(
     assert len(outcome.err.splitlines()) < 6
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_process_of_its_own(start: Any, training: list[object], number: int, code: int) -> None:
-    process = start(*training, "--epochs", 10_000, "--out", "run")
-    wait_for(Path("run/last/manifest.json").exists, process)
+def test_a_process_of_its_own(fork: Any, training: list[object], number: int, code: int) -> None:
+    process = fork(*training, "--epochs", 10_000, "--out", "run")
+    process.wait_for(Path("run/last/manifest.json").exists)
     process.send_signal(number)
     sent = time.monotonic()
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == code, err
+    assert process.wait(30) == code, process.err
     assert time.monotonic() - sent < 10
-    assert b"epoch 1/10000" in out
-    assert b"cpixelcnn train --resume run" in err
+    assert "epoch 1/10000" in process.out
+    assert "cpixelcnn train --resume run" in process.err
     verify_checkpoint(Path("run/last"))
 
 
@@ -173,10 +164,8 @@ def test_a_broken_stderr_does_not_stop_the_training(start: Any, training: list[o
     assert b"epoch 2/2" in out  # what goes to stdout still arrives
 
 
-def test_a_document_that_nobody_reads_is_no_error(
-    cli: Cli, start: Any, training: list[object], nobody_reads: int
-) -> None:
-    assert cli(*training, "--epochs", 1, "--out", "run").code == 0
+def test_a_document_that_nobody_reads_is_no_error(start: Any, trained: Callable[..., Path], nobody_reads: int) -> None:
+    trained()
     process = start("bpd", "--model", "run", "--json", stdout=nobody_reads)
     _, err = process.communicate(timeout=60)
     assert b"Traceback" not in err

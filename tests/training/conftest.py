@@ -17,9 +17,9 @@ from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.errors import Interrupted
 from cpixelcnn.model.weights import load_weights
 from cpixelcnn.runs.metrics_log import EpochRecord
-from cpixelcnn.sampling.sample import Samples
+from cpixelcnn.sampling.sample import sample
 from cpixelcnn.training import train as train_module
-from cpixelcnn.training import validation as between_epochs
+from cpixelcnn.training import validation as validation_module
 from cpixelcnn.training.callbacks import Callback, StepRecord
 from cpixelcnn.training.stopping import StopRequest
 
@@ -49,11 +49,9 @@ class Recorder(Callback):
         self.warnings.append(message)
 
 
-def draw_nothing(model: Any, labels: list[int], *, seed: int, progress: Callable[[int, int], None]) -> Samples:
-    """Stands in for sampling, which takes longer than all the rest of a training of this size."""
-    progress(1, 1)
-    images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
-    return Samples(images, torch.tensor(labels), (seed,) * len(labels), 0.0)
+@pytest.fixture(autouse=True)
+def alone(no_pictures: None) -> None:
+    """Trainings draw no pictures; see `fit`."""
 
 
 @pytest.fixture
@@ -130,7 +128,7 @@ def fit(config: Callable[..., RunConfig], train_set: ImageSet, validation_set: I
         recorder = recorder or Recorder(stop_after_step)
         arguments: dict[str, Any] = {"device": CPU, "resume": run if resume else None}
         arguments |= {"callbacks": [recorder], "stop": recorder.stop}
-        with patch.object(between_epochs, "sample", between_epochs.sample if draw else draw_nothing):
+        with patch.object(validation_module, "sample", sample if draw else validation_module.sample):
             try:
                 train_module.train(config(**changes), images, validation, run, **arguments)
             except Interrupted:

@@ -6,11 +6,12 @@ import errno
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -525,14 +526,12 @@ def test_the_others_wait_for_what_the_leader_prepares(tmp_path: Path) -> None:
 
 
 WRITER = """
-import sys, torch
-from pathlib import Path
+import torch
 from cpixelcnn.config import DataConfig, ModelConfig
 from cpixelcnn.sampling.folder.manifest import Origin
 from cpixelcnn.sampling.folder.store import SampleStore
 from cpixelcnn.sampling.plan import plan_samples
 
-place, first = Path(sys.argv[1]), int(sys.argv[2])
 config = ModelConfig(classes=("a", "b"), image_height=4, image_width=4)
 plan, origin = plan_samples(config, [i % 2 for i in range(31)]), Origin("m", "0", DataConfig())
 for format in ("png", "npz"):
@@ -546,12 +545,17 @@ for format in ("png", "npz"):
 """
 
 
-def test_several_processes_write_at_a_time(tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    assert subprocess.run([*command, "-1"], env=environment, timeout=100).returncode == 0
-    writers = [subprocess.Popen([*command, str(first)], env=environment) for first in range(3)]
-    assert [writer.wait(timeout=100) for writer in writers] == [0, 0, 0]
+def test_several_processes_write_at_a_time(nursery: ForkServerContext, tmp_path: Path) -> None:
+    def start(first: int) -> BaseProcess:
+        process = nursery.Process(target=exec, args=(WRITER, {"place": tmp_path, "first": first}))
+        process.start()
+        return process
+
+    for parts in ([-1], [0, 1, 2]):
+        writers = [start(first) for first in parts]
+        for writer in writers:
+            writer.join(100)
+        assert [writer.exitcode for writer in writers] == [0] * len(writers)
     config = ModelConfig(classes=("a", "b"), image_height=4, image_width=4)
     plan, origin = plan_samples(config, [i % 2 for i in range(31)]), Origin("m", "0", DataConfig())
     for format in ("png", "npz"):
