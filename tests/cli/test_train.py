@@ -302,8 +302,8 @@ def test_a_tracker_that_is_not_installed(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*", "ignore::DeprecationWarning:google.*")
-def test_tensorboard_beside_the_display(cli: Cli, photographs: Path) -> None:
-    pytest.importorskip("tensorboard")
+def test_tensorboard_beside_the_display(optional_module: Callable[[str], Any], cli: Cli, photographs: Path) -> None:
+    optional_module("tensorboard")
     arguments = ["-d", "folder", "-i", photographs, "-n", 4, "-m", 2, "--image-size", 8, "-x", 1, "-o", "r"]
     outcome = cli("train", *arguments, "--tensorboard")
     assert outcome.code == 0, outcome.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,10 +133,9 @@ def test_a_missing_package_is_named(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*", "ignore::DeprecationWarning:google.*")
-def test_tensorboard(track: Callable[..., Any], tmp_path: Path) -> None:
+def test_tensorboard(optional_module: Callable[[str], Any], track: Callable[..., Any], tmp_path: Path) -> None:
     """A call that was killed after its last checkpoint leaves points that TensorBoard hides."""
-    pytest.importorskip("tensorboard")
-    accumulator = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = optional_module("tensorboard.backend.event_processing.event_accumulator")
     run = tmp_path / "run"
     track(run, TensorBoardTracker(steps_per_point=1), crash_at=5, draw=True, epochs=2, sample_interval=1)
     track(run, TensorBoardTracker(steps_per_point=1), resume=True, draw=True, epochs=2, sample_interval=1)
@@ -153,9 +151,9 @@ def test_tensorboard(track: Callable[..., Any], tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def offline(optional_module: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Weights & Biases without a network, whatever the settings of whoever runs the tests."""
-    wandb = pytest.importorskip("wandb")
+    wandb = optional_module("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
