@@ -25,7 +25,7 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
 from cpixelcnn.errors import Interrupted
 from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
-from cpixelcnn.evaluation.calibration import CALIBRATION, fit_calibration, save_calibration
+from cpixelcnn.evaluation.calibration import CALIBRATIONS, fit_calibration
 from cpixelcnn.evaluation.classify import classify
 from cpixelcnn.runs.models import load
 
@@ -260,7 +260,7 @@ def calibrated(run: Path, tmp_path: Path) -> Path:
     images = torch.zeros(200, 3, 8, 8, dtype=torch.uint8)
     fitted = ImageSet(images, labels, tuple(CLASSES), name="photos", split="validation")
     calibration = fit_calibration(load(run).config, fitted, (50 * right)[None])
-    save_calibration(weights, calibration)
+    CALIBRATIONS.save(weights, calibration)
     return weights
 
 
@@ -285,7 +285,7 @@ def test_a_stored_calibration_is_used_and_told(cli: Cli, calibrated: Path, pictu
 
 
 def test_a_damaged_calibration(cli: Cli, calibrated: Path, pictures: Path) -> None:
-    calibrated.with_name(CALIBRATION).write_text("{")
+    calibrated.with_name(CALIBRATIONS.name).write_text("{")
     outcome = cli("classify", pictures, "--model", calibrated, "--json")
     assert outcome.code == 4
     assert "fit a calibration again" in outcome.err

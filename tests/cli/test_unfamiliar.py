@@ -11,7 +11,7 @@ import pytest
 
 from cpixelcnn.config import DataConfig, RunConfig
 from cpixelcnn.datasets.drawings import CLASSES
-from cpixelcnn.evaluation.familiarity import find_familiarity
+from cpixelcnn.evaluation.familiarity import THRESHOLDS
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import save_weights
 
@@ -50,7 +50,7 @@ def test_a_learned_threshold_becomes_a_column(cli: Cli, copy: Path, pictures: Pa
     assert outcome.code == 0, outcome.err
     assert "% above the threshold" in outcome.out
     assert "threshold  png" in outcome.out
-    familiarity = find_familiarity(copy)
+    familiarity = THRESHOLDS.find(copy)
     assert familiarity is not None
     assert familiarity.n_images == 60
 

@@ -25,6 +25,7 @@ from cpixelcnn.distributed import joined_processes
 from cpixelcnn.errors import DataError, Interrupted, OtherProcessError
 from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.plots import figures
 from cpixelcnn.runs.metrics_log import EpochRecord
 from cpixelcnn.sampling.sample import Samples
 from cpixelcnn.training import loop, objective, run_writer, validation
@@ -233,6 +234,15 @@ def not_finite() -> None:
     """The loss of this process is never a number."""
     log_probs = objective.Objective._log_probs
     objective.Objective._log_probs = lambda *arguments: log_probs(*arguments) * float("nan")  # type: ignore[method-assign]
+
+
+def no_room_for_pictures() -> None:
+    """No figure can be written."""
+
+    def save_figure(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    figures.save_figure = save_figure
 
 
 def no_room() -> None:

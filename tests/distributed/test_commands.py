@@ -51,6 +51,64 @@ def test_figures_are_those_of_one_process(start: Start, weight_file: Path, photo
     assert other.out == other.err == ""
 
 
+def test_pictures_and_the_page_are_written_by_one_process(
+    start: Start, weight_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    found = []
+    for count in (1, 2):
+        out = tmp_path / f"of-{count}"
+        out.mkdir()
+        argv = ["eval", "--model", str(weight_file), "--batch-size", "3", "--device", "cpu", "--split", "test"]
+        argv += ["--plots", str(out / "plots"), "--report", str(out / "page.html"), "--map", str(out / "map.png")]
+        leader, *others = start(distributed_work.command, count, argv=argv).members()
+        assert [member.code for member in (leader, *others)] == [0] * count, leader.err
+        assert all(member.out == member.err == "" for member in others)
+        written = [Path(line.split()[1]).relative_to(out) for line in leader.err.splitlines() if "written " in line]
+        files = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
+        assert len(written) == len(set(written))
+        assert files == {*written, Path("plots/pictures.json")}
+        found.append({path: (out / path).read_bytes() for path in files if path.suffix == ".png"})
+    assert found[0] == found[1]
+
+
+def test_explanations_are_those_of_one_process(
+    start: Start, weight_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    found = []
+    for count in (1, 2):
+        out = tmp_path / f"of-{count}"
+        argv = ["classify", "--model", str(weight_file), "--batch-size", "3", "--device", "cpu"]
+        argv += ["--explain", str(out), str(photographs / "test")]
+        members = start(distributed_work.command, count, argv=argv).members()
+        assert [member.code for member in members] == [0] * count, members[0].err
+        assert len([line for line in members[0].err.splitlines() if line.startswith("explained")]) == 1
+        found.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert found[0] == found[1]
+    assert len(found[0]) == len(list((photographs / "test").rglob("*.png"))) + 1
+
+
+def test_a_picture_that_cannot_be_written_ends_all(
+    start: Start, weight_file: Path, photographs: Path, tmp_path: Path
+) -> None:
+    argv = ["classify", "--model", str(weight_file), "--batch-size", "3", "--device", "cpu"]
+    argv += ["--explain", str(tmp_path / "why"), str(photographs / "test")]
+    trouble = {0: {"trouble": distributed_work.no_room_for_pictures}}
+    leader, other = start(distributed_work.command, 2, each=trouble, argv=argv).members()
+    assert [leader.code, other.code] == [2, 2]
+    assert [line for line in leader.err.splitlines() if "error: " in line and "No space left" in line]
+    assert other.out == other.err == ""
+
+
+def test_unfamiliar_images_are_told_as_by_one_process(start: Start, weight_file: Path) -> None:
+    argv = ["eval", "--model", str(weight_file), "--batch-size", "3", "--device", "cpu", "--json"]
+    argv += ["--unfamiliar", "noise", "--max-images", "8"]
+    (alone,) = start(distributed_work.command, 1, argv=argv).members()
+    leader, other = start(distributed_work.command, 2, argv=argv).members()
+    assert [member.code for member in (alone, leader, other)] == [0, 0, 0], leader.err
+    assert json.loads(leader.out) == json.loads(alone.out)
+    assert other.out == other.err == ""
+
+
 def test_samples_are_those_of_one_process(start: Start, weight_file: Path, tmp_path: Path) -> None:
     """Batches of the same shape, so not even the rounding differs."""
     found = []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,15 +12,13 @@ from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.errors import CheckpointError, ConfigError, DataError
+from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.evaluation.calibration import (
-    CALIBRATION,
+    CALIBRATIONS,
     Calibration,
     cross_validated,
-    find_calibration,
     fit_calibration,
     fit_temperature,
-    save_calibration,
 )
 from cpixelcnn.evaluation.classify import posterior
 from cpixelcnn.evaluation.evaluate import calibrated_scores, evaluate_log_likelihoods
@@ -144,58 +141,14 @@ def calibration() -> Calibration:
     return fit_calibration(CONFIG, image_set(labels), log_likelihoods[None])
 
 
-def test_a_calibration_belongs_to_its_weights(calibration: Calibration, tmp_path: Path) -> None:
-    ema, raw = tmp_path / "ema.safetensors", tmp_path / "model.safetensors"
-    ema.write_bytes(b"average")
-    raw.write_bytes(b"raw")
-    assert find_calibration(ema) is None
-    assert save_calibration(ema, calibration) == tmp_path / CALIBRATION
-    assert find_calibration(ema) == calibration
-    assert find_calibration(raw) is None
-    other = fit_calibration(CONFIG, image_set(torch.tensor([0, 1] * 15)), torch.zeros(1, 30, 3).double())
-    save_calibration(raw, other)
-    assert (find_calibration(ema), find_calibration(raw)) == (calibration, other)
-    ema.write_bytes(b"trained on")
-    assert find_calibration(ema) is None
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        "{}",
-        "[" * 10_000,
-        '{"version": 2, "calibrations": {}}',
-        '{"version": 1, "calibrations": []}',
-        " " * 2**21,
-    ],
-)
-def test_files_that_hold_no_calibrations(content: str, tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").touch()
-    (tmp_path / CALIBRATION).write_text(content)
-    with pytest.raises(CheckpointError, match="fit a calibration again"):
-        find_calibration(tmp_path / "model.safetensors")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"temperature": "5"},
-        {"temperature": -1.0},
-        {"temperature": True},
-        {"n_images": None},
-        {"extra": 1},
-        {"views": []},
-    ],
-)
-def test_calibrations_that_cannot_be(change: dict[str, Any], calibration: Calibration, tmp_path: Path) -> None:
+def test_it_is_stored_beside_the_weights(calibration: Calibration, tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.touch()
-    path = save_calibration(weights, calibration)
-    document = json.loads(path.read_text())
-    (stored,) = document["calibrations"].values()
-    stored.update(change)
-    path.write_text(json.dumps(document))
-    with pytest.raises(CheckpointError, match="fit a calibration again"):
-        find_calibration(weights)
+    assert CALIBRATIONS.save(weights, calibration).name == "calibration.json"
+    assert CALIBRATIONS.find(weights) == calibration
+
+
+@pytest.mark.parametrize("temperature", [-1.0, 0.0, 1e9])
+def test_temperatures_that_cannot_be(calibration: Calibration, temperature: float) -> None:
+    with pytest.raises(ValueError, match=f"the temperature cannot be {temperature}"):
+        replace(calibration, temperature=temperature)

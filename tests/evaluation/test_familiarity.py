@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +9,13 @@ import pytest
 import torch
 
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.errors import CheckpointError, ConfigError, DataError
-from cpixelcnn.evaluation.familiarity import (
-    Familiarity,
-    find_familiarity,
-    fit_familiarity,
-    save_familiarity,
-)
+from cpixelcnn.errors import ConfigError, DataError
+from cpixelcnn.evaluation.familiarity import THRESHOLDS, Familiarity, fit_familiarity
 from cpixelcnn.evaluation.unfamiliar import png_bits
 
 PIXELS = torch.randint(256, (100, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 IMAGES = ImageSet(PIXELS, torch.zeros(100, dtype=torch.int64), ("ant",), "insects", "validation")
 BITS = np.random.default_rng(0).normal(7, 0.1, 100)
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(b"weights")
-    return path
 
 
 @pytest.mark.parametrize("score", ["png", "webp", "typicality"])
@@ -48,16 +35,12 @@ def test_a_score_that_is_not_a_number_is_unfamiliar() -> None:
     assert found.unfamiliar(np.array([np.nan, 0.5, 0.6, np.inf])).tolist() == [True, False, True, True]
 
 
-def test_it_is_stored_for_these_weights_alone(weights: Path) -> None:
+def test_it_is_stored_beside_the_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.touch()
     found = fit_familiarity(IMAGES, BITS)
-    path = save_familiarity(weights, found)
-    assert path.name == "unfamiliar.json"
-    assert find_familiarity(weights) == found
-    other = weights.with_name("other.safetensors")
-    other.write_bytes(b"other weights")
-    assert find_familiarity(other) is None
-    save_familiarity(other, fit_familiarity(IMAGES, BITS, "webp"))
-    assert find_familiarity(weights) == found
+    assert THRESHOLDS.save(weights, found).name == "unfamiliar.json"
+    assert THRESHOLDS.find(weights) == found
 
 
 def test_what_cannot_be_learned() -> None:
@@ -69,19 +52,6 @@ def test_what_cannot_be_learned() -> None:
         fit_familiarity(IMAGES, np.where(BITS > 7, np.nan, BITS))
 
 
-@pytest.mark.parametrize("damage", ["{", '{"version": 2, "thresholds": {}}', '{"version": 1}', "[]"])
-def test_a_damaged_file_is_told(weights: Path, damage: str) -> None:
-    weights.with_name("unfamiliar.json").write_text(damage)
-    with pytest.raises(CheckpointError, match=r"unfamiliar\.json.*remove it"):
-        find_familiarity(weights)
-
-
-@pytest.mark.parametrize("change", [{"score": "stirring"}, {"threshold": "0.5"}, {"threshold": None}, {"extra": 1}])
-def test_a_damaged_entry_is_told(weights: Path, change: dict[str, object]) -> None:
-    path = save_familiarity(weights, fit_familiarity(IMAGES, BITS))
-    document = json.loads(path.read_text())
-    for entry in document["thresholds"].values():
-        entry.update(change)
-    path.write_text(json.dumps(document))
-    with pytest.raises(CheckpointError, match=r"unfamiliar\.json"):
-        find_familiarity(weights)
+def test_a_score_that_takes_long_is_no_threshold() -> None:
+    with pytest.raises(ValueError, match="the score cannot be 'stirring'"):
+        Familiarity("stirring", 0.5, 0.95, 3.0, "insects", "validation", 100)

@@ -35,7 +35,7 @@ from cpixelcnn.datasets.cpen455 import read_listing
 from cpixelcnn.datasets.decoding import attempt_image
 from cpixelcnn.datasets.idx import read_idx_split
 from cpixelcnn.errors import CpixelcnnError, DataError
-from cpixelcnn.evaluation.calibration import find_calibration
+from cpixelcnn.evaluation.calibration import CALIBRATIONS
 from cpixelcnn.fid.frechet import load_statistics
 from cpixelcnn.fid.weight_files import read_state
 from cpixelcnn.model.weights import build_model, load_weights
@@ -208,7 +208,7 @@ def of_evaluation(root: Path) -> dict[str, Kind]:
         lambda: read_state(safetensors),
     )
     return {
-        "calibration": Kind(document, as_it_is, folder / "calibration.json", lambda: find_calibration(weights)),
+        "calibration": Kind(document, as_it_is, folder / "calibration.json", lambda: CALIBRATIONS.find(weights)),
         "statistics": Kind(statistics.read_bytes(), as_it_is, statistics, measure),
         "array of statistics": Kind(array, in_statistics, statistics, measure),
         "feature network": Kind(network.read_bytes(), as_it_is, network, look),

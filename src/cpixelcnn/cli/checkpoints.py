@@ -68,7 +68,17 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
                     console.warn(f"{sentence}; it is left out")
             if len(kept) == 1:
                 console.warn(f"{run} has kept 1 checkpoint; train with --keep-checkpoints all to compare epochs")
-            distance = None if output.fid is None else _distance_to(images, output.fid, loaded, scoring.batch_size)
+            measure = None
+            if processes.is_main and output.fid is not None:
+                measure = _distance_to(images, output.fid, loaded, scoring.batch_size)
+
+        def distance(model: PixelCNN) -> tuple[str, float]:
+            def measured() -> tuple[str, float]:
+                assert measure is not None  # in the process that makes this
+                return measure(model)
+
+            return processes.broadcast(measured)
+
         title = f"{run.name}: {choice.title(images)}, {plural(len(images), 'image')}"
         scores: list[CheckpointScores] = []
         with console.activity("scoring checkpoints") as progress:
@@ -79,7 +89,7 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
             for each in score_checkpoints(
                 kept,
                 images,
-                distance=distance,
+                distance=None if output.fid is None else distance,
                 prior=scoring.prior,
                 views=scoring.views,
                 batch_size=scoring.batch_size,
@@ -88,10 +98,12 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
                 progress=report,
             ):
                 scores.append(each)
-                if processes.is_main and output.csv is not None:
-                    _write_csv(output.csv, scores)
-        if processes.is_main:
-            _write_files(output, scores, title, loaded.config.model.nr_classes)
+                with processes.together():
+                    if processes.is_main and output.csv is not None:
+                        _write_csv(output.csv, scores)
+        with processes.together():
+            if processes.is_main:
+                _write_files(output, scores, title, loaded.config.model.nr_classes)
     if output.json:
         about = {"run": str(run), "dataset": images.name, "split": images.split, "n_images": len(images)}
         rest = {"data": config and dataclasses.asdict(config), "views": scoring.views, "damaged": damaged}

@@ -24,15 +24,8 @@ from cpixelcnn.cli.classify_output import (
     submission_file,
 )
 from cpixelcnn.cli.explain import Explain, Explainer, explanations
-from cpixelcnn.cli.setup import (
-    LoadedModel,
-    ended_in_order,
-    load_model,
-    parse_prior,
-    shared_work,
-    stored_calibration,
-    stored_familiarity,
-)
+from cpixelcnn.cli.learned import stored_calibration, stored_familiarity
+from cpixelcnn.cli.setup import LoadedModel, ended_in_order, load_model, parse_prior, shared_work
 from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError, plural
 
 if TYPE_CHECKING:

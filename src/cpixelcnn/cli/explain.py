@@ -92,14 +92,15 @@ def _find_and_draw(
     second = second.where(second != best, (best + 1) % len(classes))  # where the prior rules out all others
     maps = evidence_map(loaded.model, images, best, second, views=views, processes=processes)
     rows: list[list[object]] = []
-    for i, path in enumerate(batch.paths if folder else ()):
-        assert folder is not None
-        name, other = classes[int(best[i])], classes[int(second[i])]
-        title = f"{path.name}, {float(found.probabilities[i, best[i]]):.4f} {name}"
-        target = folder / picture_name(path)
-        with unwritable(target, "--explain"):
-            save_figure(target, draw_evidence(images[i], maps[i], first=name, second=other, title=title))
-        rows.append([str(path), target.name, name, other, float(maps[i].sum())])
+    with processes.together():
+        for i, path in enumerate(batch.paths if folder else ()):
+            assert folder is not None
+            name, other = classes[int(best[i])], classes[int(second[i])]
+            title = f"{path.name}, {float(found.probabilities[i, best[i]]):.4f} {name}"
+            target = folder / picture_name(path)
+            with unwritable(target, "--explain"):
+                save_figure(target, draw_evidence(images[i], maps[i], first=name, second=other, title=title))
+            rows.append([str(path), target.name, name, other, float(maps[i].sum())])
     return rows
 
 

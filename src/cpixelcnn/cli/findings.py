@@ -136,17 +136,21 @@ def find_all(
         images: the images.
         evaluation: what was found of them.
         data: what the images are, for titles.
-        calibration: the temperature that was fitted or is stored; without one, it is found by cross-validation.
+        calibration: the temperature that was just fitted; without one that which is stored beside the weights, and
+            without that one it is found by cross-validation.
         batch_size: images computed together.
         processes: those that share the work.
     """
     import torch
 
+    from cpixelcnn.evaluation.calibration import CALIBRATIONS
     from cpixelcnn.evaluation.mistakes import confident_mistakes
     from cpixelcnn.evaluation.pixel_maps import evidence_map
     from cpixelcnn.runs.metrics_log import METRICS, read_records
     from cpixelcnn.runs.models import run_of
 
+    with processes.together():
+        calibration = calibration or CALIBRATIONS.find(loaded.path)
     found, config = evaluation.classification, loaded.config.model
     mistakes = []
     evidence = torch.empty(0, config.image_height, config.image_width)

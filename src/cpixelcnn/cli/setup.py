@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.datasets.user_images import UserImages
     from cpixelcnn.distributed import Processes
-    from cpixelcnn.evaluation.calibration import Calibration
-    from cpixelcnn.evaluation.familiarity import Familiarity
     from cpixelcnn.model.network import PixelCNN
 
 
@@ -189,36 +187,6 @@ def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: boo
     for note in inputs.images.notes:
         console.info(f"note       {note}")
     return inputs
-
-
-def stored_calibration(loaded: LoadedModel) -> Calibration | None:
-    """The calibration that is stored for a model's weights, if there is one, and tell of it."""
-    from cpixelcnn.evaluation.calibration import find_calibration
-
-    calibration = find_calibration(loaded.path)
-    if calibration is None:
-        console.info(
-            "calibrated no, so probabilities are surer than they are right (see: cpixelcnn eval --calibrate validation)"
-        )
-    else:
-        console.info(
-            f"calibrated temperature {calibration.temperature:.4g}, fitted on {calibration.n_images} images of "
-            f"{calibration.dataset} ({calibration.split})"
-        )
-    return calibration
-
-
-def stored_familiarity(loaded: LoadedModel) -> Familiarity | None:
-    """The threshold of unfamiliarity that is stored for a model's weights, if there is one, and tell of it."""
-    from cpixelcnn.evaluation.familiarity import find_familiarity
-
-    found = find_familiarity(loaded.path)
-    if found is not None:
-        console.info(
-            f"unfamiliar {found.score} above {found.threshold:.4g}, learned on {found.n_images} images of "
-            f"{found.dataset} ({found.split})"
-        )
-    return found
 
 
 def parse_prior(text: str) -> str | list[float]:

@@ -14,15 +14,17 @@ from rich.table import Table
 
 from cpixelcnn.cli import console
 from cpixelcnn.cli.images_to_score import ImageChoice
+from cpixelcnn.cli.learned import store
 from cpixelcnn.cli.scoring import Scoring
-from cpixelcnn.cli.setup import LoadedModel, load_images, read_images_for
+from cpixelcnn.cli.setup import LoadedModel, load_images, read_images_for, shared_work
 from cpixelcnn.cli.unfamiliar_options import UnfamiliarOptions
-from cpixelcnn.errors import CheckpointError, ConfigError, plural
+from cpixelcnn.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cpixelcnn.datasets.image_set import ImageSet
+    from cpixelcnn.distributed import Processes
     from cpixelcnn.evaluation.familiarity import Familiarity
     from cpixelcnn.evaluation.unfamiliar import Detection, Scores
     from cpixelcnn.model.network import PixelCNN
@@ -32,60 +34,41 @@ def tell_unfamiliar(
     model: str | None, choice: ImageChoice, scoring: Scoring, options: UnfamiliarOptions, *, json: bool
 ) -> None:
     """Score familiar and unfamiliar images, and learn a threshold where one is asked for."""
-    from cpixelcnn.distributed import ALONE
-    from cpixelcnn.evaluation.unfamiliar import detections
+    from cpixelcnn.evaluation.familiarity import THRESHOLDS, fit_familiarity
 
     options.check()
-    loaded = scoring.load(model, ALONE)
-    if not loaded.config.model.conditional and options.fit:
-        raise ConfigError("--fit-threshold is for classify, which needs a class-conditional model")
-    local = None if options.local_model is None else scoring.load(options.local_model, ALONE).model
-    validation, test = _familiar(choice, loaded, options.max_images)
-    work = _Work(loaded, options.names, local, scoring.batch_size)
-    typical = work.own(validation.images, f"{validation.name} (validation)")
-    found: dict[str, dict[str, Any]] = {}
-    learned = None
-    if options.fit is not None:
-        learned = _learn(loaded, validation, typical, options.fit)
-    if options.data:
-        familiar, familiar_bits = work.scores(test.images, f"{test.name} ({test.split})", float(typical.mean()))
-        shown = f"{test.name} ({test.split}), {float(familiar_bits.mean()):.3f} bits/dim"
-        console.info(f"familiar   {plural(len(test), 'image')} of {shown}")
-    for name in options.data:
-        images = _unfamiliar_images(name, loaded, choice, options.max_images)
-        outliers, bits = work.scores(images, name, float(typical.mean()))
-        detected = detections(familiar, outliers)
-        found[name] = {"n_images": len(images), "bpd": float(bits.mean()), "scores": detected}
-        if learned is not None:
-            flagged = learned.unfamiliar(learned.scores(bits, images)).mean()
-            found[name]["flagged"] = float(flagged)
-        if not json:
-            _print(name, found[name])  # at once, so that an interruption loses nothing
+    with shared_work() as processes:
+        with processes.together():
+            loaded = scoring.load(model, processes)
+            if not loaded.config.model.conditional and options.fit:
+                raise ConfigError("--fit-threshold is for classify, which needs a class-conditional model")
+            local = None if options.local_model is None else scoring.load(options.local_model, processes).model
+            validation, test = _familiar(choice, loaded, options.max_images)
+            strangers = {name: _unfamiliar_images(name, loaded, choice, options.max_images) for name in options.data}
+        work = _Work(loaded, options.names, local, scoring.batch_size, processes)
+        typical = work.own(validation.images, f"{validation.name} (validation)")
+        learned = None
+        with processes.together():
+            if options.fit is not None:
+                learned = fit_familiarity(validation, typical, options.fit)
+                if processes.is_main:
+                    store(loaded, THRESHOLDS, learned)
+        found = work.compare(test, strangers, float(typical.mean()), learned, show=not json) if strangers else {}
     if json:
-        document: dict[str, Any] = {"model": str(loaded.path), "threshold": learned and dataclasses.asdict(learned)}
-        if options.data:
-            own = {"dataset": test.name, "split": test.split, "n_images": len(test), "bpd": float(familiar_bits.mean())}
-            if learned is not None:
-                own["flagged"] = float(learned.unfamiliar(learned.scores(familiar_bits, test.images)).mean())
-            document["familiar"] = own
-        document["unfamiliar"] = [
-            {"data": name} | each | {"scores": {key: dataclasses.asdict(d) for key, d in each["scores"].items()}}
-            for name, each in found.items()
-        ]
-        console.write_json(document)
-        return
-    if learned is not None:
+        about = {"model": str(loaded.path), "threshold": learned and dataclasses.asdict(learned)}
+        console.write_json(about | ({"unfamiliar": []} | found))
+    elif learned is not None:
         console.print_result(
             f"threshold  {learned.score} {learned.threshold:.4f}: {100 * learned.accepted:.0f} % of "
             f"{plural(learned.n_images, 'image')} of {learned.dataset} ({learned.split}) lie below"
         )
 
 
-def _print(name: str, found: Mapping[str, Any]) -> None:
-    title = f"{name}: {plural(found['n_images'], 'image')}, {found['bpd']:.3f} bits/dim"
-    if "flagged" in found:
-        title += f", {100 * found['flagged']:.1f} % above the threshold"
-    console.print_result(detections_table(title, found["scores"]))
+def _print(facts: Mapping[str, Any], detected: Mapping[str, Detection]) -> None:
+    title = f"{facts['data']}: {plural(facts['n_images'], 'image')}, {facts['bpd']:.3f} bits/dim"
+    if "flagged" in facts:
+        title += f", {100 * facts['flagged']:.1f} % above the threshold"
+    console.print_result(detections_table(title, detected))
 
 
 def detections_table(title: str, found: Mapping[str, Detection]) -> Table:
@@ -102,19 +85,22 @@ def detections_table(title: str, found: Mapping[str, Detection]) -> Table:
 
 @dataclass(frozen=True)
 class _Work:
-    """What computes scores, and says so."""
+    """What computes scores, and says so; every process calls each method and gets the whole result."""
 
     loaded: LoadedModel
     names: tuple[str, ...]
     local: PixelCNN | None
     batch_size: int
+    processes: Processes
 
     def own(self, images: Tensor, what: str) -> Scores:
         """Bits/dim of images under the model."""
         from cpixelcnn.evaluation.unfamiliar import image_bits
 
         with console.activity(f"scoring {what}") as progress:
-            return image_bits(self.loaded.model, images, batch_size=self.batch_size, progress=progress)
+            return image_bits(
+                self.loaded.model, images, batch_size=self.batch_size, processes=self.processes, progress=progress
+            )
 
     def scores(self, images: Tensor, what: str, typical_mean: float) -> tuple[dict[str, Scores], Scores]:
         """All scores of images, and their bits/dim."""
@@ -129,9 +115,41 @@ class _Work:
                 self.names,
                 local_model=self.local,
                 batch_size=self.batch_size,
+                processes=self.processes,
                 progress=progress,
             )
         return outlier_scores(bits, typical_mean, references), bits
+
+    def compare(
+        self,
+        test: ImageSet,
+        strangers: Mapping[str, Tensor],
+        typical_mean: float,
+        learned: Familiarity | None,
+        *,
+        show: bool,
+    ) -> dict[str, Any]:
+        """How well each score tells each kind of strangers from the test images, for the JSON document."""
+        from cpixelcnn.evaluation.unfamiliar import detections
+
+        def flagged(bits: Scores, images: Tensor) -> dict[str, float]:
+            if learned is None:
+                return {}
+            return {"flagged": float(learned.unfamiliar(learned.scores(bits, images)).mean())}
+
+        familiar, own_bits = self.scores(test.images, f"{test.name} ({test.split})", typical_mean)
+        shown = f"{test.name} ({test.split}), {float(own_bits.mean()):.3f} bits/dim"
+        console.info(f"familiar   {plural(len(test), 'image')} of {shown}")
+        about = {"dataset": test.name, "split": test.split, "n_images": len(test), "bpd": float(own_bits.mean())}
+        found = []
+        for name, images in strangers.items():
+            outliers, bits = self.scores(images, name, typical_mean)
+            detected = detections(familiar, outliers)
+            facts = {"data": name, "n_images": len(images), "bpd": float(bits.mean()), **flagged(bits, images)}
+            if show:
+                _print(facts, detected)  # at once, so that an interruption loses nothing
+            found.append(facts | {"scores": {key: dataclasses.asdict(each) for key, each in detected.items()}})
+        return {"familiar": about | flagged(own_bits, test.images), "unfamiliar": found}
 
 
 def _familiar(choice: ImageChoice, loaded: LoadedModel, n: int) -> tuple[ImageSet, ImageSet]:
@@ -175,17 +193,3 @@ def _of_any_class(config: Any, loaded: LoadedModel, *, download: bool) -> ImageS
     without_classes = dataclasses.replace(loaded.config.model, early_fusion="none", film="none")
     stranger = dataclasses.replace(loaded, config=dataclasses.replace(loaded.config, model=without_classes))
     return load_images(config, "test", stranger, download=download)
-
-
-def _learn(loaded: LoadedModel, validation: ImageSet, bits: Scores, score: str) -> Familiarity:
-    from cpixelcnn.evaluation.familiarity import fit_familiarity, save_familiarity
-
-    learned = fit_familiarity(validation, bits, score)
-    try:
-        console.info(f"stored     {save_familiarity(loaded.path, learned)}")
-    except OSError as error:
-        raise CheckpointError(
-            f"the threshold cannot be stored beside {loaded.path} ({error.strerror}); copy the model to a folder of "
-            "your own and name it with --model"
-        ) from None
-    return learned

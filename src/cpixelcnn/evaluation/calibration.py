@@ -10,29 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cpixelcnn.config import ModelConfig
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.errors import CheckpointError, DataError
+from cpixelcnn.errors import DataError
 from cpixelcnn.evaluation.bits_per_dim import bits, marginal_log_probs
 from cpixelcnn.evaluation.classify import posterior
 from cpixelcnn.evaluation.priors import Prior
 from cpixelcnn.evaluation.scores import expected_calibration_error, posterior_nll
-from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
-from cpixelcnn.storage import file_digest, write_json
-from cpixelcnn.typed_json import FieldError, fields_from_json
+from cpixelcnn.runs.side_files import SideFile
 
-CALIBRATION = "calibration.json"
 FEWEST_IMAGES = 20
 NR_FOLDS = 5
-_VERSION = 1
 _LOWEST, _HIGHEST = 1e-3, 1e6  # temperatures
 
 
@@ -69,6 +62,10 @@ class Calibration:
     bpd_mean: float
     bpd_low: float
     bpd_high: float
+
+    def __post_init__(self) -> None:
+        if not _LOWEST / 2 <= self.temperature <= 2 * _HIGHEST:
+            raise ValueError(f"the temperature cannot be {self.temperature}")
 
 
 def fit_calibration(
@@ -160,52 +157,4 @@ def images_digest(image_set: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def save_calibration(weights: Path, calibration: Calibration) -> Path:
-    """Store a calibration beside the weights that it was fitted for; returns the path of the file.
-
-    The file has a calibration for each weight file of the directory, by the digest of its content: it never applies to
-    other weights.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    path = weights.parent / CALIBRATION
-    stored = _read(path) if os.path.lexists(path) else {}
-    write_json(path, {"version": _VERSION, "calibrations": {**stored, file_digest(weights): asdict(calibration)}})
-    return path
-
-
-def find_calibration(weights: Path) -> Calibration | None:
-    """The calibration that was stored for a weight file, if there is one.
-
-    Raises:
-        CheckpointError: the file of calibrations is damaged or of a newer version.
-    """
-    path = weights.parent / CALIBRATION
-    if not os.path.lexists(path):
-        return None
-    stored = _read(path).get(file_digest(weights))
-    return None if stored is None else _from_json(path, stored)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = read_json_object(path)
-    except UnreadableFileError as error:
-        raise CheckpointError(f"{error}; remove it, and fit a calibration again") from None
-    stored = document.get("calibrations")
-    if document.get("version") != _VERSION or not isinstance(stored, dict):
-        raise CheckpointError(
-            f"{path} is of another version than this program's; remove it, and fit a calibration again"
-        )
-    return stored
-
-
-def _from_json(path: Path, stored: Any) -> Calibration:
-    try:
-        calibration = Calibration(**fields_from_json(Calibration, stored))
-    except FieldError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); remove it, and fit a calibration again") from None
-    if not _LOWEST / 2 <= calibration.temperature <= 2 * _HIGHEST:
-        raise CheckpointError(f"{path}: the temperature cannot be {calibration.temperature}; fit a calibration again")
-    return calibration
+CALIBRATIONS = SideFile("calibration.json", "calibration", Calibration, "fit a calibration again")

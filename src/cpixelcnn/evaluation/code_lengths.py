@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import ConfigError, did_you_mean
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE
 from cpixelcnn.evaluation.unfamiliar import Scores, image_bits, png_bits, webp_bits
@@ -41,6 +42,7 @@ def code_lengths(
     *,
     local_model: PixelCNN | None = None,
     batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> dict[str, Scores]:
     """Code lengths of images in bits/dim, by name, each float64 (N,).
@@ -54,6 +56,7 @@ def code_lengths(
             (Zhang et al. 2021, arXiv 2109.02639).
         local_model: for "local".
         batch_size: images computed together.
+        processes: those that share the work of the model; each calls this and gets all.
         progress: called with the passes done and their total, anew for each name that needs a model.
 
     Raises:
@@ -67,10 +70,10 @@ def code_lengths(
         elif name == LOCAL:
             if local_model is None:
                 raise ConfigError("the score local needs a local model; name one")
-            found[name] = local_bits(local_model, images, batch_size=batch_size, progress=progress)
+            found[name] = local_bits(local_model, images, batch_size=batch_size, processes=processes, progress=progress)
         else:
             versions = torch.cat(stirred(images) if name == "stirring" else shaken(images))
-            lengths = image_bits(model, versions, batch_size=batch_size, progress=progress)
+            lengths = image_bits(model, versions, batch_size=batch_size, processes=processes, progress=progress)
             found[name] = lengths.reshape(-1, len(images)).mean(axis=0)
     return found
 
@@ -92,7 +95,14 @@ def shaken(images: Tensor) -> list[Tensor]:
     return [images.roll(across, 3), images.roll(down, 2), images.roll((down, across), (2, 3))]
 
 
-def local_bits(model: PixelCNN, images: Tensor, *, batch_size: int = BATCH_SIZE, progress: Progress = silent) -> Scores:
+def local_bits(
+    model: PixelCNN,
+    images: Tensor,
+    *,
+    batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
+    progress: Progress = silent,
+) -> Scores:
     """Bits per dimension under a model of small images, which codes an image tile by tile, float64 (N,).
 
     Nothing beyond a tile can help it, so what it knows is texture. A model of images of the full size has one tile.
@@ -101,6 +111,7 @@ def local_bits(model: PixelCNN, images: Tensor, *, batch_size: int = BATCH_SIZE,
         model: of tiles, better without classes; learned from `tiles` of familiar images.
         images: uint8 (N, C, H, W).
         batch_size: tiles computed together.
+        processes: those that share the work; each calls this and gets all.
         progress: called with the passes done and their total.
 
     Raises:
@@ -109,7 +120,7 @@ def local_bits(model: PixelCNN, images: Tensor, *, batch_size: int = BATCH_SIZE,
     parts = tiles(images, model.config.image_height, model.config.image_width)
     if model.config.image_channels != images.shape[1]:
         raise ConfigError("the local model and the images differ in colours; train it on tiles of these images")
-    lengths = image_bits(model, parts, batch_size=batch_size, progress=progress)
+    lengths = image_bits(model, parts, batch_size=batch_size, processes=processes, progress=progress)
     return np.asarray(lengths.reshape(len(images), -1).mean(axis=1))
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.errors import CheckpointError, ConfigError, DataError
+from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.evaluation.code_lengths import FILES
 from cpixelcnn.evaluation.unfamiliar import Scores, outlier_scores, threshold
-from cpixelcnn.foreign_files import UnreadableFileError, read_json_object
-from cpixelcnn.storage import file_digest, write_json
-from cpixelcnn.typed_json import FieldError, fields_from_json
+from cpixelcnn.runs.side_files import SideFile
 
-FILE = "unfamiliar.json"
 QUICK_SCORES = ("typicality", *FILES)  # those that cost a classification next to nothing
 ACCEPTED = 0.95
 FEWEST_IMAGES = 40
-_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,10 @@ class Familiarity:
     dataset: str
     split: str
     n_images: int
+
+    def __post_init__(self) -> None:
+        if self.score not in QUICK_SCORES:
+            raise ValueError(f"the score cannot be {self.score!r}")
 
     def scores(self, bits: Scores, images: Tensor) -> Scores:
         """The scores of images uint8 (N, C, H, W) whose bits/dim (marginal) are known, float64 (N,)."""
@@ -80,53 +77,7 @@ def fit_familiarity(image_set: ImageSet, bits: Scores, score: str = "png", accep
         )
     unset = Familiarity(score, 0.0, accepted, float(bits.mean()), image_set.name, image_set.split, len(bits))
     values = unset.scores(bits, image_set.images)
-    return Familiarity(**{**asdict(unset), "threshold": threshold(values, accepted)})
+    return replace(unset, threshold=threshold(values, accepted))
 
 
-def save_familiarity(weights: Path, familiarity: Familiarity) -> Path:
-    """Store a threshold beside the weights that it was learned for; returns the path of the file.
-
-    The file has one for each weight file of the directory, by the digest of its content: it never applies to other
-    weights.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    path = weights.parent / FILE
-    stored = _read(path) if os.path.lexists(path) else {}
-    write_json(path, {"version": _VERSION, "thresholds": {**stored, file_digest(weights): asdict(familiarity)}})
-    return path
-
-
-def find_familiarity(weights: Path) -> Familiarity | None:
-    """The threshold that was stored for a weight file, if there is one.
-
-    Raises:
-        CheckpointError: the file of thresholds is damaged or of another version.
-    """
-    path = weights.parent / FILE
-    if not os.path.lexists(path):
-        return None
-    stored = _read(path).get(file_digest(weights))
-    if stored is None:
-        return None
-    try:
-        found = Familiarity(**fields_from_json(Familiarity, stored))
-    except FieldError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); remove it, and learn a threshold again") from None
-    if found.score not in QUICK_SCORES:
-        raise CheckpointError(f"{path} has the unknown score {found.score!r}; remove it, and learn a threshold again")
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = read_json_object(path)
-    except UnreadableFileError as error:
-        raise CheckpointError(f"{error}; remove it, and learn a threshold again") from None
-    stored = document.get("thresholds")
-    if document.get("version") != _VERSION or not isinstance(stored, dict):
-        raise CheckpointError(
-            f"{path} is of another version than this program's; remove it, and learn a threshold again"
-        )
-    return stored
+THRESHOLDS = SideFile("unfamiliar.json", "threshold", Familiarity, "learn a threshold again")

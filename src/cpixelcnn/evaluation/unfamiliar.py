@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.evaluation.bits_per_dim import bits, marginal_log_probs, unconditional_log_probs
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
@@ -49,13 +50,25 @@ class Detection:
     fpr95_ci95: tuple[float, float]
 
 
-def image_bits(model: PixelCNN, images: Tensor, *, batch_size: int = BATCH_SIZE, progress: Progress = silent) -> Scores:
-    """-log2 p(x) / dimensions of images uint8 (N, C, H, W), float64 (N,), with all classes equally likely."""
+def image_bits(
+    model: PixelCNN,
+    images: Tensor,
+    *,
+    batch_size: int = BATCH_SIZE,
+    processes: Processes = ALONE,
+    progress: Progress = silent,
+) -> Scores:
+    """-log2 p(x) / dimensions of images uint8 (N, C, H, W), float64 (N,), with all classes equally likely.
+
+    Every process calls this and gets all.
+    """
     if model.config.conditional:
-        log_likelihoods = class_log_probs(model, images, batch_size=batch_size, progress=progress)
+        log_likelihoods = class_log_probs(model, images, batch_size=batch_size, processes=processes, progress=progress)
         log_probs = marginal_log_probs(model.config, log_likelihoods)
     else:
-        log_probs = unconditional_log_probs(model, images, batch_size=batch_size, progress=progress)
+        log_probs = unconditional_log_probs(
+            model, images, batch_size=batch_size, processes=processes, progress=progress
+        )
     found: Scores = bits(model.config, log_probs).numpy()
     return found
 
