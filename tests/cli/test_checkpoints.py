@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cpixelcnn.cli import checkpoints
-from cpixelcnn.runs.kept_checkpoints import CheckpointScores, KeptCheckpoint
+from cpixelcnn.runs.kept_checkpoints import CheckpointScores, KeptCheckpoint, kept_checkpoints
 
 Cli = Callable[..., Any]
 
@@ -41,6 +41,22 @@ def test_with_a_distance_for_people(cli: Cli, run: Path, monkeypatch: pytest.Mon
     assert "embedded, train split, 16 images" in outcome.out
     for words in ("epoch", "accuracy, %", "FID", "12.5"):
         assert words in outcome.out
+
+
+def test_a_run_whose_checkpoints_go_meanwhile(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = kept_checkpoints(run)[0]
+    gone = KeptCheckpoint(run / "checkpoints" / "step-00000000" / "ema.safetensors", 0, 0, 0)
+    monkeypatch.setattr("cpixelcnn.runs.kept_checkpoints.kept_checkpoints", lambda *_, **__: ([gone, *found], []))
+    outcome = cli("eval", run, "--all-checkpoints", "--split", "train", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [each["epoch"] for each in outcome.document["checkpoints"]] == [1]
+    assert "step-00000000" in outcome.document["damaged"][0]
+    assert "it is left out" in outcome.err
+
+    monkeypatch.setattr("cpixelcnn.runs.kept_checkpoints.kept_checkpoints", lambda *_, **__: ([gone], []))
+    outcome = cli("eval", run, "--all-checkpoints", "--split", "train")
+    assert outcome.code == 4
+    assert "could be scored" in outcome.err
 
 
 def test_what_is_scored_is_written_before_an_interruption(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

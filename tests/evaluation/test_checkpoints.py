@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cpixelcnn.config import RunConfig
 from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.errors import CheckpointError
 from cpixelcnn.evaluation.checkpoints import score_checkpoints
 from cpixelcnn.evaluation.evaluate import evaluate
 from cpixelcnn.model.network import PixelCNN
@@ -53,6 +54,18 @@ def test_a_checkpoint_is_loaded_when_its_turn_comes(kept: list[KeptCheckpoint], 
     scores = score_checkpoints(kept, images)
     kept[1].weights.unlink()
     assert next(scores).epoch == 1
+
+
+def test_one_that_has_gone_is_named_and_the_others_are_scored(kept: list[KeptCheckpoint], images: ImageSet) -> None:
+    """As where a training goes on meanwhile, and prunes."""
+    kept[0].weights.unlink()
+    with pytest.raises(CheckpointError, match=r"0\.safetensors"):
+        list(score_checkpoints(kept, images))
+    told: list[str] = []
+    (found,) = score_checkpoints(kept, images, left_out=told.append)
+    assert found.epoch == 2
+    assert len(told) == 1
+    assert "0.safetensors" in told[0]
 
 
 def test_without_labels(kept: list[KeptCheckpoint], images: ImageSet) -> None:

@@ -16,7 +16,7 @@ from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.output_files import check_folder, check_output, writing
 from cpixelcnn.cli.scoring import Scoring
 from cpixelcnn.cli.setup import shared_work
-from cpixelcnn.errors import ConfigError, plural
+from cpixelcnn.errors import CheckpointError, ConfigError, plural
 
 if TYPE_CHECKING:
     from cpixelcnn.cli.setup import LoadedModel
@@ -63,9 +63,8 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
             kept, damaged = kept_checkpoints(run, ema=not scoring.raw_weights)
             loaded = scoring.load(str(run), processes)
             images, config = choice.load(loaded)
-            if processes.is_main:
-                for sentence in damaged:
-                    console.warn(f"{sentence}; it is left out")
+            for sentence in damaged:
+                _leave_out(sentence)
             if len(kept) == 1:
                 console.warn(f"{run} has kept 1 checkpoint; train with --keep-checkpoints all to compare epochs")
             measure = None
@@ -86,10 +85,15 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
             def report(done: int, total: int) -> None:
                 progress(len(scores) * total + done, len(kept) * total)
 
+            def leave_out(sentence: str) -> None:
+                damaged.append(sentence)
+                _leave_out(sentence)
+
             for each in score_checkpoints(
                 kept,
                 images,
                 distance=None if output.fid is None else distance,
+                left_out=leave_out,
                 prior=scoring.prior,
                 views=scoring.views,
                 batch_size=scoring.batch_size,
@@ -102,6 +106,8 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
                     if processes.is_main and output.csv is not None:
                         _write_csv(output.csv, scores)
         with processes.together():
+            if not scores:
+                raise CheckpointError(f"no checkpoint of {run} could be scored: " + "; ".join(damaged))
             if processes.is_main:
                 _write_files(output, scores, title, loaded.config.model.nr_classes)
     if output.json:
@@ -110,6 +116,10 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
         console.write_json(about | {"checkpoints": [dataclasses.asdict(each) for each in scores]} | rest)
         return
     console.print_result(scores_table(title, scores))
+
+
+def _leave_out(sentence: str) -> None:
+    console.warn(f"{sentence}; it is left out")
 
 
 def scores_table(title: str, scores: Sequence[CheckpointScores]) -> Table:

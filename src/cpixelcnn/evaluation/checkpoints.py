@@ -8,6 +8,7 @@ import torch
 
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE, Processes
+from cpixelcnn.errors import CheckpointError, OtherProcessError
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE
 from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
 from cpixelcnn.evaluation.priors import Prior
@@ -22,6 +23,7 @@ def score_checkpoints(
     image_set: ImageSet,
     *,
     distance: Callable[[PixelCNN], tuple[str, float]] | None = None,
+    left_out: Callable[[str], object] | None = None,
     prior: Prior = "uniform",
     views: int = 1,
     batch_size: int = BATCH_SIZE,
@@ -35,6 +37,8 @@ def score_checkpoints(
         checkpoints: as from `kept_checkpoints`.
         image_set: the images, such as a validation split.
         distance: gives the name and the value of a distance of a model's samples from real images, if that is wanted.
+        left_out: called with a sentence on each checkpoint that cannot be read, such as one that a running training has
+            removed since; unless given, the first such is an error.
         prior: p(c), see `log_prior`.
         views: 2 to classify each image by its mirror image as well.
         batch_size: images computed together.
@@ -47,8 +51,15 @@ def score_checkpoints(
         CheckpointError, ConfigError, DataError: as `load_weights` and `evaluate`.
     """
     for checkpoint in checkpoints:
-        config, state = load_weights(checkpoint.weights)
-        model = build_model(config, state, checkpoint.weights).to(device).to(memory_format=torch.channels_last)
+        try:
+            with processes.together():
+                config, state = load_weights(checkpoint.weights)
+                model = build_model(config, state, checkpoint.weights).to(device).to(memory_format=torch.channels_last)
+        except (CheckpointError, OtherProcessError) as error:
+            if left_out is None:
+                raise
+            left_out(str(error))
+            continue
         found = evaluate(
             model,
             image_set,
