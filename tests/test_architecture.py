@@ -86,6 +86,15 @@ def test_the_library_neither_prints_nor_knows_the_terminal(name: str) -> None:
     assert not names & {"sys.stdout", "sys.stderr", "sys.exit", "sys.argv"}
 
 
+@pytest.mark.parametrize("name", sorted(TREES))
+def test_nothing_is_left_to_workers(name: str) -> None:
+    """Number 40: images are read by the process that needs them, so that no worker can die or hang unnoticed."""
+    starters = ("multiprocessing", "concurrent", "subprocess", "torch.multiprocessing", "torch.utils.data")
+    allowed = {"cpixelcnn.runs.environment"}  # asks git for the commit
+    used = {module for module in imports(TREES[name]) if module.startswith(starters)}
+    assert not used or name in allowed
+
+
 @pytest.mark.parametrize("name", sorted(name for name in TREES if part(name) in FREE_OF_TORCH))
 def test_what_help_needs_does_not_import_torch(name: str) -> None:
     """At the top of these modules; their functions may."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from cpixelcnn.cli import checkpoints
 from cpixelcnn.runs.kept_checkpoints import CheckpointScores, KeptCheckpoint, kept_checkpoints
@@ -41,6 +44,16 @@ def test_with_a_distance_for_people(cli: Cli, run: Path, monkeypatch: pytest.Mon
     assert "embedded, train split, 16 images" in outcome.out
     for words in ("epoch", "accuracy, %", "FID", "12.5"):
         assert words in outcome.out
+
+
+def test_the_table_fits_eighty_columns() -> None:
+    scored = CheckpointScores(100, 45_500, 364_000, 519, 0.861, 0.829, 0.888, 0.86, 16.984, 3.2984, 3.2985, 0.0191)
+    with_distance = dataclasses.replace(scored, distance=119.12, distance_name="efficientnet-lite0")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(checkpoints.scores_table("course: cpen455", [scored, with_distance]))
+    lines = console.export_text().splitlines()
+    assert any("82.9 to 88.8" in line and "3.2984 ± 0.0191" in line and "119.1" in line for line in lines)
+    assert "efficientnet-lite0, which is not an FID" in lines[-1]
 
 
 def test_a_run_whose_checkpoints_go_meanwhile(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

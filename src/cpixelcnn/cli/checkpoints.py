@@ -123,11 +123,15 @@ def _leave_out(sentence: str) -> None:
 
 
 def scores_table(title: str, scores: Sequence[CheckpointScores]) -> Table:
-    """A row for each checkpoint."""
-    table = Table(title=escape(title), title_justify="left")
+    """A row for each checkpoint, no wider than 80 columns."""
+    table = Table(title=escape(title), title_justify="left", caption_justify="left")
     distance = next((each.distance_name for each in scores if each.distance_name), None)
-    headings = ["epoch", "step", "accuracy, %", "95 % interval", "NLL, nats", "bits/dim"]
-    for heading in [*headings, *([distance] if distance else [])]:
+    headings = ["epoch", "accuracy, %", "95 % interval", "NLL, nats", "bits/dim"]
+    if distance:
+        headings.append("FID" if distance == "FID" else "distance")
+        if distance != "FID":
+            table.caption = f"distance by the features of {distance}, which is not an FID"
+    for heading in headings:
         table.add_column(heading, justify="right")
     for each in scores:
         cells = ["", ""]
@@ -138,7 +142,7 @@ def scores_table(title: str, scores: Sequence[CheckpointScores]) -> Table:
         cells.append(f"{each.bpd_marginal if each.bpd is None else each.bpd:.4f} ± {each.bpd_stderr:.4f}")
         if distance:
             cells.append("" if each.distance is None else f"{each.distance:.4g}")
-        table.add_row(str(each.epoch), str(each.step), *cells)
+        table.add_row(str(each.epoch), *cells)
     return table
 
 
