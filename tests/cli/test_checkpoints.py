@@ -72,6 +72,18 @@ def test_a_run_whose_checkpoints_go_meanwhile(cli: Cli, run: Path, monkeypatch: 
     assert "could be scored" in outcome.err
 
 
+def test_the_weights_of_inception_can_be_given(cli: Cli, run: Path) -> None:
+    Path("x.pth").write_text("no weights")
+    arguments = ["eval", run, "--all-checkpoints", "--split", "train", "--fid", "192"]
+    outcome = cli(*arguments, "--weights", "x.pth")
+    assert outcome.code == 3
+    assert "x.pth" in outcome.err
+    outcome = cli(*arguments)
+    assert outcome.code == 3
+    assert "pass it with --weights" in outcome.err
+    assert "--dims" not in outcome.err
+
+
 def test_what_is_scored_is_written_before_an_interruption(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(kept: list[KeptCheckpoint], *_: Any, **__: Any) -> Iterator[CheckpointScores]:
         yield CheckpointScores(1, 5, 80, 20, 0.5, 0.3, 0.7, 0.45, 1.25, 3.5, 3.51, 0.02)
@@ -90,6 +102,9 @@ def test_what_is_scored_is_written_before_an_interruption(cli: Cli, run: Path, m
         (["--all-checkpoints", "--calibrate", "test"], "--calibrate: for one model only"),
         (["--all-checkpoints", "--model", "tiny"], "for one run"),
         (["--all-checkpoints", "--fid", "best"], "neither auto nor"),
+        (["--all-checkpoints", "--fid", "1280"], "neither auto nor"),
+        (["--all-checkpoints", "--weights", "x.pth"], "--weights: for --fid only"),
+        (["--weights", "x.pth"], "--weights: for --all-checkpoints only"),
         (["--all-checkpoints", "--csv", "absent/x.csv"], "--csv absent/x.csv cannot be written"),
         (["--all-checkpoints", "--plots", "/dev/null/x"], "--plots /dev/null/x cannot be made"),
     ],

@@ -33,12 +33,14 @@ class CheckpointOutput:
 
     Attributes:
         fid: "auto" for a distance with the best feature network there is, dimensions of Inception's features, or None.
+        weights: the file of Inception's weights, unless they are in torch's cache or can be fetched.
         csv: a table.
         plots: a folder for the picture.
         json: whether the JSON document is printed instead of the table.
     """
 
     fid: str | None = None
+    weights: Path | None = None
     csv: Path | None = None
     plots: Path | None = None
     json: bool = False
@@ -47,7 +49,7 @@ class CheckpointOutput:
         """Refuse what cannot be, before the work."""
         check_output(self.csv, "--csv")
         check_folder(self.plots, "--plots")
-        if self.fid is not None and self.fid != "auto" and not self.fid.isdecimal():
+        if self.fid not in (None, "auto", "64", "192", "768", "2048"):
             raise ConfigError(f"--fid {self.fid!r} is neither auto nor 64, 192, 768 or 2048")
 
 
@@ -69,7 +71,7 @@ def score_run(reference: str | None, choice: ImageChoice, scoring: Scoring, outp
                 console.warn(f"{run} has kept 1 checkpoint; train with --keep-checkpoints all to compare epochs")
             measure = None
             if processes.is_main and output.fid is not None:
-                measure = _distance_to(images, output.fid, loaded, scoring.batch_size)
+                measure = _distance_to(images, output.fid, output.weights, loaded, scoring.batch_size)
 
         def distance(model: PixelCNN) -> tuple[str, float]:
             def measured() -> tuple[str, float]:
@@ -147,7 +149,7 @@ def scores_table(title: str, scores: Sequence[CheckpointScores]) -> Table:
 
 
 def _distance_to(
-    images: ImageSet, fid: str, loaded: LoadedModel, batch_size: int
+    images: ImageSet, fid: str, weights: Path | None, loaded: LoadedModel, batch_size: int
 ) -> Callable[[PixelCNN], tuple[str, float]]:
     """The distance of a model's samples from these images; the same seeds for every model."""
     from cpixelcnn.fid.extractor import Extractor
@@ -157,7 +159,9 @@ def _distance_to(
     from cpixelcnn.progress import silent
     from cpixelcnn.sampling.sample import sample
 
-    network = choose_features("auto", None if fid == "auto" else int(fid))
+    network = (
+        choose_features("auto", None, weights) if fid == "auto" else choose_features("inception", int(fid), weights)
+    )
     console.info(f"features   {network.name}, {network.dims} dimensions; {network.weights_source}")
     for sentence in (network.fallback_reason, network.caveat):
         if sentence:

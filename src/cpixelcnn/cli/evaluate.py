@@ -8,6 +8,7 @@ from cpixelcnn.cli import unfamiliar_options as u
 from cpixelcnn.cli.checkpoints import CheckpointOutput, score_run
 from cpixelcnn.cli.compare import compare_models
 from cpixelcnn.cli.evaluate_one import OneModelOutput, evaluate_one
+from cpixelcnn.cli.fid_options import Weights
 from cpixelcnn.cli.images_to_score import ImageChoice
 from cpixelcnn.cli.output_files import check_output
 from cpixelcnn.cli.pictures import Map, PictureOptions, Report
@@ -35,6 +36,7 @@ def evaluate(
     save_log_likelihoods: e.SaveLogLikelihoods = None,
     all_checkpoints: e.AllCheckpoints = False,
     fid: e.Fid = None,
+    weights: Weights = None,
     csv: e.Csv = None,
     map: Map = None,
     plots: o.Plots = None,
@@ -71,7 +73,8 @@ def evaluate(
         if len(models) > 1:
             raise ConfigError("--all-checkpoints is for one run; name one")
         e.refuse_for("one model", for_one)
-        score_run(first, choice, scoring, CheckpointOutput(fid, csv, plots, json))
+        e.refuse_for("--fid", {"--weights": None if fid else weights})
+        score_run(first, choice, scoring, CheckpointOutput(fid, weights, csv, plots, json))
         return
     if unfamiliar or fit_threshold:
         if len(models) > 1:
@@ -82,7 +85,7 @@ def evaluate(
         tell_unfamiliar(first, choice, scoring, strangers, json=json)
         return
     e.refuse_for("--unfamiliar", {"--local-model": local_model})
-    e.refuse_for("--all-checkpoints", {"--fid": fid, "--csv": csv})
+    e.refuse_for("--all-checkpoints", {"--fid": fid, "--weights": weights, "--csv": csv})
     if len(models) > 1:
         e.refuse_for("one model", {**for_one, "--plots": plots})
         compare_models(models, choice, scoring, json=json)
