@@ -165,3 +165,8 @@ def test_a_second_document_is_refused(capsys: pytest.CaptureFixture[str], monkey
     with pytest.raises(AssertionError):
         console.write_json({"b": 2})
     assert capsys.readouterr().out == '{\n  "a": 1\n}\n'
+
+
+def test_a_byte_order_mark_in_a_name_is_seen() -> None:
+    """Otherwise the file that does not exist looks like the one that does."""
+    assert console.printable("there is no \ufeffkoala.png") == "there is no \ufffdkoala.png"

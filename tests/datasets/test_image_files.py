@@ -43,6 +43,14 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> No
     assert names(tmp_path) == ["a/1.png"], "each folder is searched once"
 
 
+def test_a_link_that_leads_nowhere_hides_no_image(tmp_path: Path) -> None:
+    """The system does not follow a link to itself; that used to end the search of the whole folder."""
+    (tmp_path / "1.png").touch()
+    for name in ("circle", "manifest.json"):
+        (tmp_path / name).symlink_to(name)
+    assert names(tmp_path) == ["1.png"]
+
+
 def test_folders_that_are_linked_with_each_other_are_searched_once_each(tmp_path: Path) -> None:
     """Ten folders with links to all of them have 10! ways through; that used to take for ever."""
     for name in range(10):

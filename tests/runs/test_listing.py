@@ -82,6 +82,14 @@ def test_a_run_with_its_validation_and_then_with_its_test(make_run: MakeRun) -> 
     assert (entry.split, entry.n_images, entry.accuracy, entry.bpd) == ("test", 9, 0.5, 3.5)
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400])
+def test_a_number_that_is_none_is_left_out(make_run: MakeRun, cli: Callable[..., Any], number: str) -> None:
+    """JSON knows integers that no float can be."""
+    (make_run("odd") / "results.json").write_text(f'{{"test": {{"accuracy": {number}, "bpd": {number}}}}}')
+    assert list_models()[-1].accuracy is list_models()[-1].bpd is None
+    assert cli("models").code == 0
+
+
 def test_broken_runs_are_listed_as_such(make_run: MakeRun) -> None:
     for name in ("damaged", "good", "emptied", "nonsense"):
         make_run(name)

@@ -46,8 +46,9 @@ class _Console(Console):
             yield Segment(text if control else printable(text), style, control)
 
 
-# Control characters of both sets (but tabs and line ends), and those that change the direction of writing.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Control characters of both sets (but tabs and line ends), those that change the direction of writing, and the byte
+# order mark, which nobody sees.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def printable(text: str) -> str:

@@ -105,9 +105,9 @@ def _list(directory: Path) -> _Entries:
             for entry in entries:
                 if is_image_name(entry.name):
                     images.append(entry.name)
-                elif not entry.name.startswith(".") and entry.is_dir():
+                elif not entry.name.startswith(".") and os.path.isdir(entry):
                     folders.append(entry.name)
-                is_of_samples |= entry.name == MANIFEST and entry.is_file()
+                is_of_samples |= entry.name == MANIFEST and os.path.isfile(entry)
     except OSError as error:
         raise _unlistable(directory, error) from error
     if is_of_samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def _results(run: Path, epoch: object) -> dict[str, Any]:
 
 
 def _metrics(values: object) -> dict[str, Any]:
-    """Those of the values that have the type of their attribute."""
+    """Those of the values that have the type of their attribute, and are numbers that a float can be."""
     kinds: Mapping[str, tuple[type, ...]] = {
         "epochs": (int,),
         "date": (str,),
@@ -144,4 +145,5 @@ def _metrics(values: object) -> dict[str, Any]:
         "bpd": (float, int),
     }
     given = values if isinstance(values, dict) else {}
-    return {name: given[name] for name, kind in kinds.items() if type(given.get(name)) in kind}
+    typed = {name: given[name] for name, kind in kinds.items() if type(given.get(name)) in kind}
+    return {name: value for name, value in typed.items() if isinstance(value, str) or abs(value) <= sys.float_info.max}
