@@ -7,6 +7,7 @@ words) needs `python -m cpixelcnn` and `subprocess`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +89,7 @@ def _run(arguments: list[str], streams: Sequence[str | Path], directory: str, en
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background ignores
     for number, path in enumerate(streams):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY), number)
     sys.stdin, sys.stdout, sys.stderr = (

@@ -12,14 +12,23 @@ from urllib.error import URLError
 import pytest
 import torch
 
+from cpixelcnn.datasets import embedded
+
+
+def small_splits(patch: pytest.MonkeyPatch) -> None:
+    """Fewer embedded images than the data set has, in every command, `home`'s included."""
+    patch.setattr(embedded, "VALIDATION_SIZE", 100)
+    patch.setattr(embedded, "TEST_SIZE", 200)
+
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
-    """An empty working directory and caches, a wide terminal, no network, and trainings that draw no pictures."""
+    """An empty directory and caches, a wide terminal, no network, small splits, and no pictures of trainings."""
 
     def offline(*_: object, **__: object) -> None:
         raise URLError("no network in tests")
 
+    small_splits(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -33,7 +42,8 @@ def home(cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> P
     directory = tmp_path_factory.mktemp("home")
     sizes = ["--nr-filters", 4, "--nr-logistic-mix", 2, "--image-size", 8, "--train-size", 16]
     schedule = ["--epochs", 1, "--batch-size", 16, "--eval-interval", 1, "--eval-images", 20]
-    with contextlib.chdir(directory):
+    with contextlib.chdir(directory), pytest.MonkeyPatch.context() as patch:
+        small_splits(patch)
         outcome = cli("train", *sizes, *schedule, "--device", "cpu")
     assert outcome.code == 0, outcome.err
     (directory / "stdout.txt").write_text(outcome.out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,23 @@ import typer
 from PIL import Image
 
 from cpixelcnn.cli import fid_reference
+from cpixelcnn.fid import features
 from cpixelcnn.fid.protocols import PROTOCOLS
 from cpixelcnn.sampling.folder.reader import read_samples
 
 Cli = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[..., Any]]:
+    """A cache for features of the same images, and the way to Inception that makes each network once."""
+    return tmp_path_factory.mktemp("cache"), cache(features._inception)
+
+
+@pytest.fixture(autouse=True)
+def made_once(alone: None, kept: tuple[Path, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept[0]))
+    monkeypatch.setattr(features, "_inception", kept[1])
 
 
 @pytest.fixture

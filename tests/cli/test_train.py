@@ -82,7 +82,7 @@ def test_the_first_command_of_all(home: Path, run: Path) -> None:
     out, err = (home / "stdout.txt").read_text(), (home / "stderr.txt").read_text()
     assert "epoch 1/1" in out
     assert "accuracy" in out
-    assert "on 1000 test images" in out
+    assert "on 200 test images" in out
     assert "parameters" in err
     assert "16 for training, 20 for validation" in err
     assert "cpixelcnn sample --model runs/embedded-tiny-1" in err
@@ -316,7 +316,7 @@ def test_what_a_run_found_is_kept(run: Path) -> None:
     assert results["finished"] is True
     assert results["best_epoch"] == 1
     assert 0 <= results["validation"]["accuracy"] <= 1
-    assert results["test"]["n_images"] == 1000
+    assert results["test"]["n_images"] == 200
     assert results["test"]["bpd"] > 0
 
 

@@ -47,6 +47,7 @@ OPTIONS = TrainConfig(
 def run(work: Callable[..., Any], rank: int, count: int, port: int, folder: Path, arguments: Mapping[str, Any]) -> None:
     """Do this work as process `rank` of `count` and leave what it says and returns in the folder."""
     warnings.simplefilter("error")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background ignores
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "COLUMNS": "200"}
     os.chdir(folder)

@@ -131,13 +131,8 @@ def test_torchrun(train_argv: list[str], tmp_path: Path) -> None:
     """The real launcher: the same figures as one process, and a SIGTERM to it leaves one good checkpoint."""
     run = tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    limits = [
-        "--epochs",
-        "10000",
-        "--max-minutes",
-        "3",
-    ]  # of time, since a launcher that is killed leaves its processes
-    command = [*TORCHRUN, "2", "-m", "cpixelcnn", *train_argv, *limits]
+    # A launcher that is killed leaves its processes behind, which must come to an end.
+    command = [*TORCHRUN, "2", "-m", "cpixelcnn", *train_argv, "--epochs", "10000", "--max-minutes", "3"]
     launcher = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 90

@@ -34,6 +34,8 @@ TINY = [
     "1",
     "--eval-interval",
     "1",
+    "--eval-images",
+    "8",
     "--device",
     "cpu",
     "--no-test",
@@ -71,6 +73,7 @@ def test_a_card_agrees_with_its_file(name: str) -> None:
         assert f"**{calibration['nll_after']:.3f}** after one temperature of {calibration['temperature']:.2f}" in card
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_of_a_card_makes_such_a_model(
     name: str, cli: Callable[..., Any], ship_model: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

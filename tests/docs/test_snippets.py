@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import typer.main
 import cpixelcnn
 from cpixelcnn.cli.app import app, main
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from cpixelcnn.datasets import embedded
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -62,10 +64,19 @@ def commands(snippet: Snippet) -> Iterator[list[str]]:
                 yield words[words.index("cpixelcnn") + 1 :]
 
 
-@pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A directory with a small run and a few images, and the names that the snippets may use."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module", autouse=True)
+def small_splits() -> Iterator[None]:
+    """Fewer embedded images than the pages speak of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "VALIDATION_SIZE", 20)
+        patch.setattr(embedded, "TEST_SIZE", 40)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run, which is copied for each page."""
+    run = tmp_path_factory.mktemp("finished") / "first"
     data = DataConfig(image_size=16, train_size=16)
     train_set, validation_set = (cpixelcnn.load_split(data, split) for split in ("train", "validation"))
     sizes = ModelConfig(
@@ -77,8 +88,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
         class_counts=train_set.class_counts,
     )
     config = RunConfig(sizes, data, TrainConfig(epochs=1, eval_images=8, precision="float32"))
-    cpixelcnn.train(config, train_set, validation_set, Path("runs/first"), device=torch.device("cpu"))
+    cpixelcnn.train(config, train_set, validation_set, run, device=torch.device("cpu"))
+    return run
+
+
+@pytest.fixture
+def workplace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A directory with a small run and a few images, and the names that the snippets may use."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, "runs/first", symlinks=True)
     model = cpixelcnn.load("runs/first")
+    validation_set = cpixelcnn.load_split(DataConfig(image_size=16, train_size=16), "validation")
     images, labels = validation_set.images[:4], validation_set.labels[:4]
     return {"cpixelcnn": cpixelcnn, "model": model, "images": images, "labels": labels}
 
