@@ -75,7 +75,7 @@ def test_without_a_threshold_there_is_no_column(cli: Cli, copy: Path, pictures: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--unfamiliar", "absent"], "neither a folder nor one of noise, flat"),
+        (["--unfamiliar", "noise", "--unfamiliar", "absent"], "neither a folder nor one of noise, flat"),
         (["--unfamiliar", "noise", "--scores", "pgn"], "'pgn' is not known"),
         (["--unfamiliar", "noise", "--scores", "local"], "needs --local-model"),
         (["--fit-threshold", "stirring"], "--fit-threshold can be typicality, png, webp"),
@@ -89,3 +89,4 @@ def test_what_is_refused(cli: Cli, copy: Path, arguments: list[str], message: st
     outcome = cli("eval", copy, "--max-images", 5, *arguments)
     assert outcome.code == 2, outcome.err
     assert message in outcome.err
+    assert outcome.out == ""  # nor is any work done before
