@@ -33,6 +33,8 @@ def test_views_are_averaged_and_bits_are_those_of_the_images(cli: Cli, run: Path
         assert arrays["labels"].tolist() == images.labels.tolist()
         assert arrays["classes"].tolist() == list(images.classes)
     assert twice["accuracy"] == float((expected.predictions == images.labels).double().mean())
+    for_people = cli("eval", "--model", run, "--split", "train", "--views", 2).out
+    assert any("views" in line and "2, by the mean" in line for line in for_people.splitlines())
     assert cli("eval", "--model", run, "--views", 3).code == 2
 
 

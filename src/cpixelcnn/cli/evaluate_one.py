@@ -101,8 +101,9 @@ def _calibrate(
 
     if result.log_likelihoods is None:
         raise ConfigError("--calibrate needs a class-conditional model; this one knows no classes")
-    views = len(result.log_likelihoods)
-    calibration = fit_calibration(loaded.config.model, images, result.log_likelihoods, prior=scoring.prior, views=views)
+    calibration = fit_calibration(
+        loaded.config.model, images, result.log_likelihoods, prior=scoring.prior, views=result.views
+    )
     if processes.is_main:
         store(loaded, CALIBRATIONS, calibration)
     return calibration

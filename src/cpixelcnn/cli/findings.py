@@ -161,7 +161,7 @@ def find_all(
             images.images[[each.index for each in mistakes]],
             [each.prediction for each in mistakes],
             [each.label for each in mistakes],
-            views=1 if evaluation.log_likelihoods is None else len(evaluation.log_likelihoods),
+            views=evaluation.views,
             batch_size=batch_size,
             processes=processes,
         )

@@ -56,6 +56,8 @@ def score_rows(scores: ClassificationScores) -> list[tuple[str, str]]:
 def evaluation_table(title: str, evaluation: Evaluation) -> Table:
     """What an evaluation found."""
     rows = [("images", str(evaluation.density.n_images))]
+    if evaluation.views > 1:
+        rows.append(("views", f"{evaluation.views}, by the mean of their log p; bits/dim of the image itself"))
     if len(set(evaluation.prior)) > 1:
         rows.append(("class prior", ", ".join(f"{weight:.3g}" for weight in evaluation.prior)))
     if evaluation.scores is not None:

@@ -41,6 +41,11 @@ class Evaluation:
     prior: tuple[float, ...] = ()
     log_likelihoods: Tensor | None = None
 
+    @property
+    def views(self) -> int:
+        """Views of each image by which it was classified."""
+        return 1 if self.log_likelihoods is None else len(self.log_likelihoods)
+
 
 @dataclass(frozen=True)
 class CalibratedScores:
