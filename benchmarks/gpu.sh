@@ -6,14 +6,16 @@
 #     DEVICE=cpu benchmarks/gpu.sh           # the same parts with small sizes, to see that they work
 #
 # Each part has a time limit, and one that fails does not stop the others; the summary at the end says which did.
-# SECONDS_IN_ALL (590) bounds all of them together, PYTHON names the interpreter.
+# SECONDS_IN_ALL (590) bounds all of them together, TIMES (1) multiplies every limit on a machine that does other work,
+# and PYTHON names the interpreter.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 device=${DEVICE:-cuda}
 python=${PYTHON:-python}
 file=$(realpath -m "${1:-gpu-figures.txt}")
-deadline=$((SECONDS + ${SECONDS_IN_ALL:-590}))
+times=${TIMES:-1}
+deadline=$((SECONDS + times * ${SECONDS_IN_ALL:-590}))
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH}
@@ -22,7 +24,7 @@ failed=0
 
 # part NAME SECONDS COMMAND...: run it for so long at most, and note how it ended.
 part() {
-    local name=$1 limit=$2 began=$SECONDS code outcome
+    local name=$1 limit=$((times * $2)) began=$SECONDS code outcome
     shift 2
     printf '\n== %s\n$ %s\n' "$name" "$*"
     if ((limit > deadline - SECONDS)); then limit=$((deadline - SECONDS)); fi

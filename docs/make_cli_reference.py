@@ -42,7 +42,7 @@ EXIT_CODES = """\
 | Code | Meaning |
 |---|---|
 | 0 | done |
-| 1 | internal error, out of memory, an output that cannot be written (a full disk), or `checks` that did not pass |
+| 1 | internal error, lack of memory or open files, an output that cannot be written, or `checks` that did not pass |
 | 2 | usage or configuration: an unknown option, preset, data set or device, or values that contradict each other |
 | 3 | data: images, labels or reference statistics that are missing, unreadable or contradictory |
 | 4 | a model, checkpoint or run directory that is missing, damaged or of another kind |

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from cpixelcnn.foreign_files import (
     read_bytes,
     read_json,
     read_json_object,
+    read_pickled,
     read_safetensors_header,
     read_text,
 )
@@ -215,3 +217,18 @@ def test_archives_compressed_in_unusual_ways(tmp_path: Path, method: int) -> Non
         archive.writestr("a.npy", buffer.getvalue())
     with pytest.raises(UnreadableFileError, match="unusual"):
         read_arrays(tmp_path / "file.npz", ("a",), most_bytes=10_000)
+
+
+def test_tensors_of_a_device_that_is_not_here(tmp_path: Path) -> None:
+    """What was saved on the second GPU of another machine lies on the CPU here."""
+    torch.save({"moment": torch.arange(5.0)}, tmp_path / "here.pt")
+    with zipfile.ZipFile(tmp_path / "here.pt") as saved, zipfile.ZipFile(tmp_path / "there.pt", "w") as changed:
+        for name in saved.namelist():
+            content = saved.read(name)
+            if name.endswith("data.pkl"):
+                assert content.count(b"X\x03\0\0\0cpu") == 1
+                content = content.replace(b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:1")
+            changed.writestr(name, content)
+    moment = read_pickled(tmp_path / "there.pt", 1 << 20)["moment"]
+    assert moment.device.type == "cpu"
+    assert moment.tolist() == [0, 1, 2, 3, 4]

@@ -17,8 +17,11 @@ from cpixelcnn.checks.computing import check_computing
 from cpixelcnn.checks.file_system import check_file_system
 from cpixelcnn.checks.machine import describe_machine
 from cpixelcnn.checks.outcome import Check, attempt, compared
+from cpixelcnn.config import DataConfig
 from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.runs.models import load
 
 
 @pytest.fixture
@@ -54,6 +57,22 @@ def test_likelihoods_that_are_rounded_are_found(
     check = computing.likelihoods_check(model, images.images, images.labels)
     assert (check.outcome, check.passed) == ("differs", False)
     assert check.value == pytest.approx(3.0, abs=0.1)
+
+
+def test_rounding_to_bfloat16_is_bounded_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was trained, on its own images: it differs, by little, and the figure is told."""
+    model = load("tiny")
+    images = load_split(DataConfig(train_size=8), "train")
+    check = computing.bfloat16_check(model, images.images, images.labels)
+    assert check.passed and check.value is not None and 0 < check.value < 0.02
+    assert f"{check.value:.2g}" in check.detail and "bits/dim" in check.detail
+    exact = computing.pixel_log_probs
+
+    def coarse(model: PixelCNN, some: Tensor, labels: Tensor, *, precision: str) -> Tensor:
+        return exact(model, some, labels, precision=precision) - 0.2 * (precision == "bfloat16")
+
+    monkeypatch.setattr(computing, "pixel_log_probs", coarse)
+    assert computing.bfloat16_check(model, images.images, images.labels).outcome == "differs"
 
 
 def test_a_sampler_that_differs_is_found(model: PixelCNN, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,12 @@ import pytest
 import torch
 from PIL import Image
 
+from cpixelcnn.cli.classify_output import csv_file
 from cpixelcnn.cli.setup import ended_in_order
 from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
-from cpixelcnn.errors import Interrupted
+from cpixelcnn.errors import ConfigError, Interrupted
 from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
 from cpixelcnn.evaluation.calibration import CALIBRATIONS, fit_calibration
 from cpixelcnn.evaluation.classify import classify
@@ -347,3 +348,17 @@ def test_paths_are_looked_at_before_a_model_is(cli: Cli, tmp_path: Path, names: 
     assert outcome.err.startswith(f"error: {len(names)} image")
     assert all(name in outcome.err for name in names)
     assert "model " not in outcome.err
+
+
+@pytest.mark.parametrize("instead", [None, b""])
+def test_a_table_whose_folder_has_gone_meanwhile(tmp_path: Path, instead: bytes | None) -> None:
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    with (
+        pytest.raises(ConfigError, match=r"--csv .*tables/a.csv cannot be written"),
+        csv_file(folder / "a.csv", "--csv", CLASSES) as sink,
+    ):
+        sink([])
+        shutil.rmtree(folder)
+        if instead is not None:
+            folder.write_bytes(instead)

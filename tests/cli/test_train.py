@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -253,6 +255,7 @@ def test_running_out_of_memory_is_one_line_of_advice(
         ),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried to"),
         OSError(12, "Cannot allocate memory"),
+        ImportError("/usr/lib/x.so: failed to map segment from shared object"),
     ],
 )
 def test_every_lack_of_memory_gets_the_advice(cli: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -263,6 +266,18 @@ def test_every_lack_of_memory_gets_the_advice(cli: Cli, monkeypatch: pytest.Monk
     outcome = cli("train", "--image-size", 8, "--train-size", 4)
     assert outcome.code == 1
     assert "out of memory; pass a smaller --batch-size" in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_no_internal_error(cli: Cli, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def open_another(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr(train_module, "train", open_another)
+    outcome = cli("train", "--image-size", 8, "--train-size", 4)
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1].startswith("error: some/file could not be opened (Too many open files")
+    assert "ulimit -n" in outcome.err.splitlines()[-1]
 
 
 def test_an_internal_error_is_one_line_that_says_how_to_see_more(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,3 +396,11 @@ def test_a_dry_run_can_be_fed_back(cli: Cli, photographs: Path, monkeypatch: pyt
     assert cli("train", "--config", "settings.json").code == 2
     outcome = cli("train", "-d", "folder", "-i", "nowhere", "--dry-run")
     assert outcome.code == 3
+
+
+def test_a_working_directory_that_was_removed(cli: Cli, photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "lost").mkdir()
+    with contextlib.chdir(tmp_path / "lost"):
+        (tmp_path / "lost").rmdir()
+        outcome = cli("train", "-d", "folder", "-i", "photographs", "--out", "run")
+    assert (outcome.code, outcome.err) == (2, "error: the working directory has been removed; change to another one\n")

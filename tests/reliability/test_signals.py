@@ -130,6 +130,29 @@ def test_a_process_of_its_own(fork: Any, training: list[object], number: int, co
     verify_checkpoint(Path("run/last"))
 
 
+def test_nohup(start: Any, training: list[object]) -> None:
+    """What ignores SIGHUP when it begins (nohup does that for it) outlives the terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a process that is started inherits
+    try:
+        process = start(*training, "--epochs", 60, "--out", "run")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    def wait_for(epochs: int) -> None:
+        lines = 0
+        while lines <= epochs and process.poll() is None:
+            time.sleep(0.01)
+            lines = len(Path("run/metrics.csv").read_text().splitlines()) if Path("run/metrics.csv").exists() else 0
+
+    wait_for(1)
+    process.send_signal(signal.SIGHUP)
+    wait_for(2)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    verify_checkpoint(Path("run/last"))
+
+
 def test_a_reader_that_has_gone_away_does_not_stop_the_training(training: list[object]) -> None:
     """`cpixelcnn train | head -1`: the pipe is broken from the second line on; the training is what matters."""
     command = shlex.join([sys.executable, "-m", "cpixelcnn", *map(str, training), "--epochs", "3", "--out", "run"])

@@ -173,6 +173,11 @@ def _run() -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             what = error.filename or "the output"
             return _failed(f"{what} could not be written ({error.strerror}); make room, or choose another place", 1)
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            what, remedy = error.filename or "a file", "close other programs, or allow more (ulimit -n)"
+            return _failed(f"{what} could not be opened ({error.strerror}); {remedy}", 1)
+        if isinstance(error, FileNotFoundError) and not _has_working_directory():
+            return _failed("the working directory has been removed; change to another one", 2)
         named = f"{type(error).__name__}: {first_line(error)}"
         return _failed(f"internal error: {named} (pass --verbose for the traceback)", 1)
 
@@ -195,9 +200,20 @@ def _misused(error: Any) -> int:
     return code
 
 
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether torch, the allocator of the CPU (its texts on Linux, macOS and Windows) or Python lacks memory."""
-    texts = ("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory", "not enough memory")
+    """Whether torch, the CPU's allocator (its texts on Linux, macOS and Windows), Python or a library lacks memory."""
+    texts = (
+        *("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory", "not enough memory"),
+        "failed to map segment from shared object",  # a library that is imported
+    )
     named = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
     return named or any(text in str(error) for text in texts)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from cpixelcnn.cli import console
+from cpixelcnn.cli.output_files import unwritable
 from cpixelcnn.errors import ConfigError, plural
 
 if TYPE_CHECKING:
@@ -246,7 +247,8 @@ def _rows(
             console.info(f"{plural(nr_rows, 'row')} written so far: {partial}")
         raise
     if regular:
-        os.replace(partial, path)
+        with unwritable(path, flag):
+            os.replace(partial, path)
         console.info(f"written    {path} ({plural(nr_rows, 'row')})")
 
 
