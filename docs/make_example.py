@@ -73,9 +73,9 @@ def look(browser: list[str], folder: Path, name: str, size: tuple[int, int]) -> 
 
 
 def look_at_paper(browser: list[str], folder: Path) -> None:
-    """The first three pages side by side."""
+    """The first four pages side by side."""
     browse(browser, folder, f"--print-to-pdf={folder / 'paper.pdf'}", "--no-pdf-header-footer")
-    subprocess.run(["pdftoppm", "-r", "60", "-l", "3", "-png", folder / "paper.pdf", folder / "paper"], check=True)
+    subprocess.run(["pdftoppm", "-r", "60", "-l", "4", "-png", folder / "paper.pdf", folder / "paper"], check=True)
     pages = [Image.open(path) for path in sorted(folder.glob("paper-*.png"))]
     gap = 16
     sheet = Image.new(
@@ -93,11 +93,10 @@ def browse(browser: list[str], folder: Path, *options: str) -> None:
 
 
 def save(picture: Image.Image, name: str, scale: float = 0.5) -> None:
-    """Write a screenshot with 128 colours, which a third of the bytes hold."""
-    small = picture.convert("RGB").resize(
-        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
-    )
-    small.quantize(128, dither=Image.Dither.NONE).save(DOCS / "images" / f"report-{name}.png", optimize=True)
+    """Write a screenshot at a part of its size."""
+    size = round(picture.width * scale), round(picture.height * scale)
+    small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    small.save(DOCS / "images" / f"report-{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

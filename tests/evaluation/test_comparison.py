@@ -82,7 +82,7 @@ def test_without_labels_there_is_no_p_value() -> None:
     [
         ({"classes": ("ant", "bee", "dog")}, "different classes.*dog"),
         ({"classes": ("ant", "bee")}, "different classes"),
-        ({"image_channels": 3}, "1 x 4 x 4 and 3 x 4 x 4"),
+        ({"image_channels": 3}, "4x4 grey, another for 4x4 RGB; score them one by one"),
         ({"early_fusion": "none", "film": "none"}, "knows no classes"),
     ],
 )

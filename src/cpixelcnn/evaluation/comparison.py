@@ -47,16 +47,23 @@ def require_comparable(first: ModelConfig, second: ModelConfig) -> None:
         ConfigError: models without classes, of different classes, or of images of different shapes.
     """
     if not (first.conditional and second.conditional):
-        raise ConfigError("only class-conditional models can be compared; one of these knows no classes")
+        raise ConfigError(
+            "only class-conditional models can be compared, but one of these knows no classes; leave it out"
+        )
     if set(first.classes) != set(second.classes):
         raise ConfigError(
             f"models of different classes cannot be compared: one has {', '.join(first.classes)}, another "
-            f"{', '.join(second.classes)}"
+            f"{', '.join(second.classes)}; score them one by one"
         )
-    shapes = [(config.image_channels, config.image_height, config.image_width) for config in (first, second)]
-    if shapes[0] != shapes[1]:
-        sizes = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
-        raise ConfigError(f"models of images of different shapes cannot be compared: {sizes} (C x H x W)")
+    sizes = [
+        f"{config.image_width}x{config.image_height} {'grey' if config.image_channels == 1 else 'RGB'}"
+        for config in (first, second)
+    ]
+    if sizes[0] != sizes[1]:
+        raise ConfigError(
+            f"models of different images cannot be compared: one is for {sizes[0]}, another for {sizes[1]}; score them "
+            "one by one"
+        )
 
 
 def compare(
