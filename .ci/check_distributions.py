@@ -11,6 +11,7 @@ from pathlib import Path
 DATA_FILES = (
     "py.typed",
     "pretrained/calibration.json",
+    "pretrained/medium.safetensors",
     "pretrained/models.json",
     "pretrained/small.safetensors",
     "pretrained/tiny.safetensors",

@@ -1,7 +1,8 @@
-"""Ship a model, or the text of its card.
+"""Ship a model, its figures, and the text of its card, in this order.
 
-    python docs/ship_model.py RUN NAME   # the run's best checkpoint: its moving average in float16, and what it reached
-    python docs/ship_model.py NAME       # docs/models/NAME.md anew, into the header of the file that is shipped already
+    python docs/ship_model.py RUN NAME           # the moving average of a run or checkpoint, in float16
+    cpixelcnn eval --model NAME ... --json > eval.json
+    python docs/ship_model.py NAME [eval.json]   # what `cpixelcnn models` shows, and docs/models/NAME.md
 
 A shipped file has its card in its header, for `cpixelcnn models --card`. The figures of a card come from the file, so
 the card is written after it; what was stored for the file (its calibration) stays valid, since no weight changes.
@@ -17,7 +18,8 @@ from pathlib import Path
 import torch
 
 from cpixelcnn.model.weights import load_weights, save_weights
-from cpixelcnn.runs.listing import SHIPPED_METRICS, list_models
+from cpixelcnn.runs.layout import read_manifest
+from cpixelcnn.runs.listing import SHIPPED_METRICS
 from cpixelcnn.runs.models import find_model
 from cpixelcnn.storage import file_digest
 
@@ -34,18 +36,17 @@ def ship(run: str, name: str) -> None:
     halves = {key: tensor.to(torch.float16) for key, tensor in state.items()}
     path = SHIPPED / f"{name}.safetensors"
     save_weights(path, halves, config, card=_card(name))
-    if Path(run).is_dir():
-        runs = {entry.name: entry for entry in list_models(Path(run).parent) if entry.kind == "run"}
-        entry = runs[Path(run).name]
-        names = ("accuracy", "bpd", "date", "epochs", "n_images", "split")
-        metrics = SHIPPED / SHIPPED_METRICS
-        known = json.loads(metrics.read_text(encoding="utf-8"))
-        _write(metrics, known | {name: {key: getattr(entry, key) for key in names}})
+    manifest = read_manifest(found.path.parent)
+    _note(name, {"epochs": manifest["epoch"], "date": manifest["saved_at"][:10]})
     print(f"{path.name}: {found.description}; {path.stat().st_size:,} bytes")
 
 
-def renew_card(name: str) -> None:
-    """Write pretrained/NAME.safetensors again with the card that there is now."""
+def renew(name: str, evaluation: str | None = None) -> None:
+    """Write pretrained/NAME.safetensors again with the card that there is now, and what an evaluation found."""
+    if evaluation is not None:
+        found = json.loads(Path(evaluation).read_text(encoding="utf-8"))
+        figures = {key: round(found[key], 3) for key in ("accuracy", "bpd")}
+        _note(name, figures | {key: found[key] for key in ("n_images", "split")})
     path = SHIPPED / f"{name}.safetensors"
     before = file_digest(path)
     config, state = load_weights(path)
@@ -62,9 +63,16 @@ def _card(name: str) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _write(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def _note(name: str, figures: dict[str, object]) -> None:
+    path = SHIPPED / SHIPPED_METRICS
+    known = json.loads(path.read_text(encoding="utf-8"))
+    known[name] = known.get(name, {}) | figures
+    path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    ship(*sys.argv[1:]) if len(sys.argv) > 2 else renew_card(*sys.argv[1:])
+    first, *others = sys.argv[1:]
+    if others and not others[0].endswith(".json"):
+        ship(first, *others)
+    else:
+        renew(first, *others)

@@ -95,7 +95,7 @@ def test_the_command_of_a_card_makes_such_a_model(
                 without_source = words[:at] + words[at + 2 :]
             outcome = cli(*without_source, *small)
             assert outcome.code == 0, outcome.err
-        ship_model.ship(f"runs/{name}", name)
+        ship_model.ship(f"runs/{name}/last", name)
         shipped = tmp_path / "pretrained" / f"{name}.safetensors"
         config, state = load_weights(shipped)
         assert {tensor.dtype for tensor in state.values()} == {torch.float16}
@@ -125,7 +125,9 @@ def test_a_renewed_card_changes_no_weight_and_keeps_what_is_stored_for_the_file(
     monkeypatch.setattr(ship_model, "SHIPPED", tmp_path / "pretrained")
     monkeypatch.setattr(ship_model, "CARDS", tmp_path / "cards")
     before = load_weights(PRETRAINED / "small.safetensors")
-    ship_model.renew_card("small")
+    evaluation = {"accuracy": 0.87654, "bpd": 3.21098, "n_images": 12, "split": "test", "confusion": []}
+    (tmp_path / "eval.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    ship_model.renew("small", str(tmp_path / "eval.json"))
     path = tmp_path / "pretrained" / "small.safetensors"
     assert read_card(path) == "# Another card\n"
     config, state = load_weights(path)
@@ -135,3 +137,5 @@ def test_a_renewed_card_changes_no_weight_and_keeps_what_is_stored_for_the_file(
     )
     stored = json.loads((tmp_path / "pretrained" / "calibration.json").read_text(encoding="utf-8"))
     assert file_digest(path) in stored["calibrations"]
+    metrics = json.loads((tmp_path / "pretrained" / "models.json").read_text(encoding="utf-8"))["small"]
+    assert metrics == {**metrics, "accuracy": 0.877, "bpd": 3.211, "n_images": 12, "split": "test", "epochs": 56}
