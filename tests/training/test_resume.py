@@ -28,15 +28,39 @@ class Killed(BaseException):
     """What a SIGKILL is to the code: nothing after it runs, no handler and no save."""
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `uninterrupted` keeps its runs."""
+    return tmp_path_factory.mktemp("uninterrupted")
+
+
+@pytest.fixture
+def uninterrupted(fit: Fit, kept: Path) -> Callable[..., Path]:
+    """`uninterrupted(epochs=3, **changes)`: the run of such a training, made once and not to be changed."""
+
+    def uninterrupted(epochs: int = 3, **changes: Any) -> Path:
+        run = kept / "-".join(map(str, (epochs, *changes.values())))
+        if not run.exists():
+            fit(run, draw=not changes, epochs=epochs, **changes)
+        return run
+
+    return uninterrupted
+
+
 @pytest.mark.parametrize(
     "stop_after_step",
     [pytest.param(4, id="inside an epoch"), pytest.param(6, id="after the last step of an epoch, before validation")],
 )
 def test_interrupted_equals_uninterrupted(
-    fit: Fit, state: State, rows: Rows, differences: Differences, tmp_path: Path, stop_after_step: int
+    fit: Fit,
+    uninterrupted: Callable[..., Path],
+    state: State,
+    rows: Rows,
+    differences: Differences,
+    tmp_path: Path,
+    stop_after_step: int,
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(whole, draw=True)
+    whole, parts = uninterrupted(), tmp_path / "parts"
     fit(parts, stop_after_step=stop_after_step)
     assert len(rows(parts)) == 1
     fit(parts, resume=True, draw=True)
@@ -72,19 +96,25 @@ EVERYTHING = {
 
 @pytest.mark.parametrize("stop_after_step", [2, 6, 7])
 def test_interrupted_equals_uninterrupted_with_everything_switched_on(
-    fit: Fit, state: State, rows: Rows, differences: Differences, tmp_path: Path, stop_after_step: int
+    fit: Fit,
+    uninterrupted: Callable[..., Path],
+    state: State,
+    rows: Rows,
+    differences: Differences,
+    tmp_path: Path,
+    stop_after_step: int,
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(whole, **EVERYTHING)
+    whole, parts = uninterrupted(**EVERYTHING), tmp_path / "parts"
     fit(parts, stop_after_step=stop_after_step, **EVERYTHING)
     fit(parts, resume=True, **EVERYTHING)
     assert differences(state(whole), state(parts)) == []
     assert rows(whole) == rows(parts)
 
 
-def test_stopped_and_resumed_after_every_step(fit: Fit, state: State, differences: Differences, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(whole, epochs=2)
+def test_stopped_and_resumed_after_every_step(
+    fit: Fit, uninterrupted: Callable[..., Path], state: State, differences: Differences, tmp_path: Path
+) -> None:
+    whole, parts = uninterrupted(2), tmp_path / "parts"
     for step in range(1, 7):
         fit(parts, resume=step > 1, stop_after_step=step, epochs=2)
     fit(parts, resume=True, epochs=2)
@@ -93,6 +123,7 @@ def test_stopped_and_resumed_after_every_step(fit: Fit, state: State, difference
 
 def test_a_killed_training_goes_on_from_the_last_epoch(
     fit: Fit,
+    uninterrupted: Callable[..., Path],
     recorder_class: Any,
     state: State,
     rows: Rows,
@@ -105,8 +136,7 @@ def test_a_killed_training_goes_on_from_the_last_epoch(
             if step.step == 8:
                 raise Killed
 
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(whole)
+    whole, parts = uninterrupted(), tmp_path / "parts"
     with pytest.raises(Killed):
         fit(parts, recorder=Killer())
     assert fit(parts, resume=True).steps[0].step == 7  # two steps were lost
@@ -115,7 +145,13 @@ def test_a_killed_training_goes_on_from_the_last_epoch(
 
 
 def test_an_interruption_during_validation_repeats_the_validation_alone(
-    fit: Fit, state: State, rows: Rows, differences: Differences, tmp_path: Path, recorder_class: Any
+    fit: Fit,
+    uninterrupted: Callable[..., Path],
+    state: State,
+    rows: Rows,
+    differences: Differences,
+    tmp_path: Path,
+    recorder_class: Any,
 ) -> None:
     class Impatient(recorder_class):  # type: ignore[misc]
         def activity(self, name: str) -> Any:
@@ -125,8 +161,7 @@ def test_an_interruption_during_validation_repeats_the_validation_alone(
 
             return progress
 
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(whole)
+    whole, parts = uninterrupted(), tmp_path / "parts"
     fit(parts, recorder=Impatient())
     assert len(rows(parts)) == 1
     assert fit(parts, resume=True).steps[0].step == 7
@@ -134,9 +169,10 @@ def test_an_interruption_during_validation_repeats_the_validation_alone(
     assert rows(whole) == rows(parts)
 
 
-def test_more_epochs_continue(fit: Fit, state: State, rows: Rows, differences: Differences, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(whole, epochs=3)
+def test_more_epochs_continue(
+    fit: Fit, uninterrupted: Callable[..., Path], state: State, rows: Rows, differences: Differences, tmp_path: Path
+) -> None:
+    whole, parts = uninterrupted(), tmp_path / "parts"
     fit(parts, epochs=2)
     fit(parts, resume=True, epochs=3)
     assert differences(state(whole), state(parts)) == []
@@ -258,10 +294,9 @@ def test_links_point_to_sound_checkpoints_after_a_fallback(fit: Fit, tmp_path: P
 
 
 def test_resuming_moves_the_global_generator_nowhere_it_matters(
-    fit: Fit, state: State, differences: Differences, tmp_path: Path
+    fit: Fit, uninterrupted: Callable[..., Path], state: State, differences: Differences, tmp_path: Path
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(whole, epochs=2)
+    whole, parts = uninterrupted(2), tmp_path / "parts"
     fit(parts, epochs=2, stop_after_step=2)
     torch.manual_seed(12345)
     fit(parts, epochs=2, resume=True)

@@ -102,7 +102,10 @@ def test_plain_lines_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "PLAIN_INTERVAL", 0.0)
     train(io.StringIO(), err)
     lines = err.getvalue().splitlines()
-    assert any(re.fullmatch(r"epoch 1/2  step 2  3.495 bits/dim .* images/s  ETA \d+:\d\d", line) for line in lines)
+    assert any(
+        re.fullmatch(r"epoch 1/2  step 2  3.495 bits/dim .* images/s  ETA \d+:\d\d, then samples, test", line)
+        for line in lines
+    )
     assert "validation: 50 %, 0:00 to go" in lines
     assert "\x1b" not in err.getvalue()
 
