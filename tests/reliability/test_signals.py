@@ -155,7 +155,7 @@ def test_nohup(start: Any, training: list[object]) -> None:
 
 def test_a_reader_that_has_gone_away_does_not_stop_the_training(training: list[object]) -> None:
     """`cpixelcnn train | head -1`: the pipe is broken from the second line on; the training is what matters."""
-    command = shlex.join([sys.executable, "-m", "cpixelcnn", *map(str, training), "--epochs", "3", "--out", "run"])
+    command = shlex.join([sys.executable, "-m", "cpixelcnn", *map(str, training), "--epochs", "2", "--out", "run"])
     done = shell(f"{command} 2>errors.txt | head -n 1; exit ${{PIPESTATUS[0]}}")
     errors = Path("errors.txt").read_text()
     assert len(done.stdout.splitlines()) == 1
@@ -181,7 +181,7 @@ def nobody_reads() -> Iterator[int]:
 
 def test_a_broken_stderr_does_not_stop_the_training(start: Any, training: list[object], nobody_reads: int) -> None:
     process = start(*training, "--epochs", 2, "--out", "run", stderr=nobody_reads)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=100)
     assert read_manifest(Path("run/last"))["finished"] is True
     assert process.returncode == 0
     assert b"epoch 2/2" in out  # what goes to stdout still arrives
@@ -190,7 +190,7 @@ def test_a_broken_stderr_does_not_stop_the_training(start: Any, training: list[o
 def test_a_document_that_nobody_reads_is_no_error(start: Any, trained: Callable[..., Path], nobody_reads: int) -> None:
     trained()
     process = start("bpd", "--model", "run", "--json", stdout=nobody_reads)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=100)
     assert b"Traceback" not in err
     assert b"Exception ignored" not in err
     assert process.returncode == 0, err
