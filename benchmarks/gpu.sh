@@ -51,7 +51,7 @@ run_all() {
     if [[ $device == cpu ]]; then
         local train=(--model 1/8/2 --batch-size 2 --steps 1 --rounds 1 --only plain float32)
         local small=(--model 1/8/2 --batch-size 2 --repeats 1 --skip naive)
-        local score=(--model 1/8/2 --images 2 --rounds 1)
+        local score=(--model 1/8/2 --images 16 --rounds 1)
         local sizes=(--nr-filters 8 --nr-logistic-mix 2 --image-size 8 --train-size 16 --batch-size 8)
         local processes=2 tests=(-m "not slow and not gpu" -k "cpu and not cuda" tests/gpu)
     else

@@ -256,6 +256,7 @@ def test_running_out_of_memory_is_one_line_of_advice(
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried to"),
         OSError(12, "Cannot allocate memory"),
         ImportError("/usr/lib/x.so: failed to map segment from shared object"),
+        SystemError("error return without exception set"),
     ],
 )
 def test_every_lack_of_memory_gets_the_advice(cli: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

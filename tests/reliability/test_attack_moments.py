@@ -1,4 +1,4 @@
-"""Commands at work that are signalled, frozen, robbed of their folders, or short of room, files or memory.
+"""Commands at work that are signalled, frozen, robbed of their folders, or short of room or files.
 
 Each command runs in a process of its own, forked from this one, which has imported what they need: so that what is hit
 is the work. ``pytest -m slow -n 0 -s tests/reliability/test_attack_moments.py`` prints how often each kind ended with
@@ -342,21 +342,9 @@ def limit(kind: int, value: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(kind, (value, value))
 
 
-def memory(megabytes: int) -> Callable[[], None]:
-    """So many megabytes more than the process has."""
-
-    def prepare() -> None:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        value = pages * resource.getpagesize() + (megabytes << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (value, value))
-
-    return prepare
-
-
 LIMITS: dict[str, Callable[[], None]] = {
     **{f"files of {size} bytes": limit(resource.RLIMIT_FSIZE, size) for size in (0, 2_000, 30_000)},
     **{f"{count} open files": limit(resource.RLIMIT_NOFILE, count) for count in (4, 9)},
-    **{f"{size} MB of memory": memory(size) for size in (0, 5)},
 }
 
 

@@ -14,7 +14,7 @@ from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.errors import CheckpointError, ConfigError, CpixelcnnError
 from cpixelcnn.presets import PRESETS
 from cpixelcnn.runs.layout import checkpoint_paths, read_manifest
-from cpixelcnn.training.plan import Plan, Request, claim_directory, config_for_images, make_plan
+from cpixelcnn.training.plan import Plan, Request, claim_directory, config_for_images, make_plan, plan_call
 
 
 @pytest.fixture(autouse=True)
@@ -240,3 +240,18 @@ def test_two_trainings_that_start_together_get_two_directories(tmp_path: Path, m
 def test_options_without_effect_are_refused(request_: Request, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_plan(request_)
+
+
+def test_a_folder_of_somebodys_own_is_left_alone(tmp_path: Path, train_set: ImageSet) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / ".DS_Store").touch()
+    assert make_plan(Request(), out=folder).run == folder  # as good as empty
+    (folder / "cat.png").touch()
+    for resume in (None, "auto"):
+        with pytest.raises(ConfigError, match=r"images holds cat.png, and no run; choose another `run`"):
+            make_plan(Request(), out=folder, resume=resume)
+        with pytest.raises(ConfigError, match="and no run"):
+            plan_call("tiny", train_set, run=folder, resume=resume)
+    (folder / "train.log").touch()  # a training that was killed before its first checkpoint
+    assert make_plan(Request(), out=folder).run == folder

@@ -213,6 +213,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     texts = (
         *("DefaultCPUAllocator", "can't allocate memory", "Cannot allocate memory", "not enough memory"),
         "failed to map segment from shared object",  # a library that is imported
+        "error return without exception set",  # no room even for the exception
     )
     named = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
     return named or any(text in str(error) for text in texts)

@@ -18,12 +18,14 @@ from cpixelcnn.errors import CheckpointError, ConfigError, DataError, did_you_me
 from cpixelcnn.foreign_files import UnreadableFileError, read_json, read_text
 from cpixelcnn.runs.layout import CHECKPOINTS, MANIFEST, RUNS, checkpoint_paths
 from cpixelcnn.runs.models import newest_run
-from cpixelcnn.runs.pointers import followed
+from cpixelcnn.runs.pointers import BEST, LAST, followed
 from cpixelcnn.training.checkpoint import FoundCheckpoint, find_checkpoint
 from cpixelcnn.training.warm_start import inherited_architecture, read_source
 
 _DECIDED_BY_IMAGES = {"image_channels", "image_height", "image_width", "classes", "class_counts"}
 _MAY_CHANGE_IN_DATA = {"data_dir", "skip_bad"}  # where the same images are, and whether to be strict about them
+# One of these at least is in the directory of a run, however soon that was killed.
+_OF_A_RUN = {"config.json", "train.log", "environment.json", "metrics.jsonl", CHECKPOINTS, BEST, LAST}
 _MUST_STAY_IN_TRAINING = {"seed", "ema_decay", "init_from"}
 
 
@@ -152,6 +154,8 @@ def plan_call(
         return Plan(config or found.config, where, found.path, int(found.manifest["images_seen"]))
     if config is None:
         raise ConfigError("`config` is None, but there is no run to resume; pass a configuration or a preset's name")
+    if directory is not None:
+        _refuse_foreign(directory)
     return Plan(
         config_for_images(config, train_set), directory or claim_directory(new_run_directory(config.data.dataset))
     )
@@ -249,7 +253,20 @@ def _finish(options: TrainConfig, manifest: Mapping[str, Any]) -> str:
     return ""
 
 
+def _refuse_foreign(directory: Path) -> None:
+    """Refuse a directory with other things than a run: among them, the run's files would be taken for the user's."""
+    try:
+        names = set(os.listdir(directory))
+    except OSError:  # there is none, which is as it should be, or it cannot be used, which is told when it is
+        return
+    shown = sorted(name for name in names if not name.startswith("."))
+    if shown and not names & _OF_A_RUN:
+        raise ConfigError(f"{directory} holds {shown[0]}, and no run; choose another `run`, or an empty folder")
+
+
 def _new_run(request: Request, out: Path | None) -> Plan:
+    if out is not None:
+        _refuse_foreign(out)
     name = request.preset or presets.DEFAULT_PRESET
     full = request if request.preset else request.with_preset(name)
     if init_from := full.train.get("init_from"):
