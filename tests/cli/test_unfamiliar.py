@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ import pytest
 
 from cpixelcnn.config import DataConfig, RunConfig
 from cpixelcnn.datasets.drawings import CLASSES
+from cpixelcnn.evaluation import unfamiliar
 from cpixelcnn.evaluation.familiarity import THRESHOLDS
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import save_weights
 
 Cli = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of 20 resamples instead of 200, which took most of the time."""
+    monkeypatch.setattr(unfamiliar, "detection", partial(unfamiliar.detection, n_bootstrap=20))
 
 
 @pytest.fixture
