@@ -59,7 +59,7 @@ def draw_checkpoint_curves(scores: Sequence[CheckpointScores], *, title: str = "
         each.set_title(f"{heading}: {'highest' if highest else 'lowest'} {value}, epoch {best[0]:.0f}")
         each.set_ylabel(label)
         each.set_xlabel("epoch")
-        each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        each.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if heading == "Accuracy" and nr_classes > 1:
             each.axhline(100 / nr_classes, color=GREY, linestyle=":", linewidth=1.2, label="guessing")
         if each.get_legend_handles_labels()[0]:

@@ -78,7 +78,7 @@ def _draw(panel: Panel, axes: Axes, records: Sequence[EpochRecord], nr_classes: 
 
     panel(axes, records, nr_classes)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(frameon=False)
 
 
