@@ -18,11 +18,11 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from cpixelcnn.cli import evaluate
+from cpixelcnn.cli.learned import store
 from cpixelcnn.cli.setup import LoadedModel
 from cpixelcnn.config import RunConfig
 from cpixelcnn.errors import CheckpointError, DataError
-from cpixelcnn.evaluation.calibration import Calibration
+from cpixelcnn.evaluation.calibration import CALIBRATIONS, Calibration
 from cpixelcnn.fid.frechet import GaussianStatistics, save_statistics
 from cpixelcnn.model import weights
 from cpixelcnn.model.network import PixelCNN
@@ -117,7 +117,7 @@ def test_a_calibration(run: Path, disk: Callable[[int], Path]) -> None:
     numbers = (0.5,) * 7
     calibration = Calibration(2.0, "embedded", "validation", 20, "", 1, *numbers)
     with pytest.raises(CheckpointError, match=f"beside {weights} .{NO_SPACE}"):
-        evaluate._store_calibration(LoadedModel(load(run), RunConfig(), weights, torch.device("cpu")), calibration)
+        store(LoadedModel(load(run), RunConfig(), weights, torch.device("cpu")), CALIBRATIONS, calibration)
     assert sorted(path.name for path in weights.parent.iterdir()) == ["ema.safetensors", "filling"]
 
 
