@@ -264,10 +264,11 @@ def test_a_folder_as_reference_and_its_statistics(
 
 
 def test_the_network_is_named_before_the_work_and_never_replaced(cli: Cli, against: list[object]) -> None:
-    outcome = cli("fid", "--samples", "absent", *against, "--json")
+    Path("empty").mkdir()
+    outcome = cli("fid", "--samples", "empty", *against, "--json")
     assert "features   efficientnet-lite0" in outcome.err
     assert outcome.code == 3
-    outcome = cli("fid", "--samples", "absent", *against, "--dims", 2048, "--json")
+    outcome = cli("fid", "--samples", "empty", *against, "--dims", 2048, "--json")
     assert outcome.code == 3
     assert "--dims 2048 asks for Inception" in outcome.document["error"]
 

@@ -374,3 +374,9 @@ def test_names_are_looked_at_before_a_model_is(
 ) -> None:
     outcome = cli(*command, *arguments)
     assert (outcome.code, outcome.err) == (code, f"error: {said}\n")
+
+
+def test_samples_are_looked_for_before_a_network_is_loaded(cli: Cli) -> None:
+    said = "error: --samples nowhere: there is no such folder; make samples with: cpixelcnn sample --out FOLDER\n"
+    outcome = cli("fid", "--samples", "nowhere")
+    assert (outcome.code, outcome.err) == (3, said)

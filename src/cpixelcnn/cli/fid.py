@@ -48,7 +48,9 @@ def fid(
     from cpixelcnn.fid.features import EFFICIENTNET
     from cpixelcnn.fid.protocols import find_protocol, measured_by, require_equal_sizes
     from cpixelcnn.fid.score import frechet_score
+    from cpixelcnn.sampling.folder.reader import require_samples
 
+    require_samples(samples)
     check_data(split, dataset, data_dir, download=download)
     chosen = choose_device(device)
     console.info(f"device     {chosen.device} ({chosen.reason})")

@@ -32,21 +32,32 @@ def read_samples(path: Path) -> tuple[ImageSet, DataConfig | None]:
         DataError: nothing there, no images, images of several sizes, a folder that is not finished, or files that are
             missing or damaged.
     """
+    require_samples(path)
     if path.is_dir():
         manifest = read_manifest(path)
         images = _find_samples(path) if manifest is None else _listed_samples(path, manifest)
-    elif path.suffix.lower() == SUFFIX and path.is_file():
+    else:
         if _is_of_its_folder(path):
             return read_samples(path.parent)
         manifest, images = None, _archived_samples(path)
-    elif path.exists():
-        raise DataError(f"--samples {path} is neither a folder nor an {SUFFIX} file of images; name one of these")
-    else:
-        kind = "file" if path.suffix.lower() == SUFFIX else "folder"
-        raise DataError(f"--samples {path}: there is no such {kind}; make samples with: cpixelcnn sample --out FOLDER")
     if not len(images):
         raise _no_images(path)
     return images, manifest.origin.data if manifest else None
+
+
+def require_samples(path: Path) -> None:
+    """Refuse a path that cannot be samples, before anything is read.
+
+    Raises:
+        DataError: nothing there, or neither a folder nor an archive.
+    """
+    archive = path.suffix.lower() == SUFFIX
+    if path.is_dir() or (archive and path.is_file()):
+        return
+    if path.exists():
+        raise DataError(f"--samples {path} is neither a folder nor an {SUFFIX} file of images; name one of these")
+    kind = "file" if archive else "folder"
+    raise DataError(f"--samples {path}: there is no such {kind}; make samples with: cpixelcnn sample --out FOLDER")
 
 
 def read_listed(folder: Path, manifest: Manifest, indices: Sequence[int] | None = None) -> Tensor:
