@@ -102,7 +102,7 @@ def models_table(entries: list[ModelEntry]) -> Table:
             escape(entry.dataset or "?"),
         )
     shipped = [entry.name for entry in entries if entry.kind == "shipped"]
-    notes = [f"{' and '.join(shipped)}: included"] if shipped else []
+    notes = [f"{', '.join(shipped)}: included"] if shipped else []
     notes += ["* validation, not test"] if any(entry.split == "validation" for entry in entries) else []
     notes += ["... not finished"] if any(entry.finished is False for entry in entries) else []
     table.caption, table.caption_justify = "; ".join(notes), "left"
