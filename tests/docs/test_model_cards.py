@@ -69,7 +69,8 @@ def test_a_card_agrees_with_its_file(name: str) -> None:
     assert f"{metrics['n_images']:,} {metrics['split']} images" in card or f"{metrics['n_images']} images" in card
     assert f"{load(path).nr_parameters():,} parameters, {path.stat().st_size / 1e6:.1f} MB" in card
     stored = json.loads((PRETRAINED / "calibration.json").read_text(encoding="utf-8"))["calibrations"]
-    if (calibration := stored.get(file_digest(path))) is not None:
+    if "after one temperature" in card:
+        calibration = stored[file_digest(path)]
         assert f"**{calibration['nll_after']:.3f}** after one temperature of {calibration['temperature']:.2f}" in card
 
 

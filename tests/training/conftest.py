@@ -154,6 +154,20 @@ def rows() -> Callable[[Path], list[dict[str, Any]]]:
     return read
 
 
+@pytest.fixture(scope="module")
+def source_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `source` is trained once for the tests of a file."""
+    return tmp_path_factory.mktemp("source") / "run"
+
+
+@pytest.fixture
+def source(source_run: Path, fit: Callable[..., Any]) -> Path:
+    """A run of one epoch, not to be changed."""
+    if not source_run.exists():
+        fit(source_run, epochs=1)
+    return source_run
+
+
 @pytest.fixture
 def state() -> Callable[[Path], dict[str, Any]]:
     """All tensors and numbers of a run's last checkpoint, by name, without what depends on the clock."""

@@ -81,31 +81,18 @@ def test_without_a_reference_it_is_the_likelihood(make_model: Callable[..., Pixe
     assert type(aligned(make_model(), None)) is Objective
 
 
-@pytest.fixture(scope="module")
-def source_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("source") / "run"
-
-
-@pytest.fixture
-def source(source_run: Path, fit: Fit) -> str:
-    """A run of one epoch, not to be changed."""
-    if not source_run.exists():
-        fit(source_run, epochs=1)
-    return str(source_run)
-
-
 def test_a_training_compares_with_where_it_began_also_when_it_is_resumed(
-    source: str,
+    source: Path,
     fit: Fit,
     state: Callable[[Path], dict[str, Any]],
     differences: Callable[..., list[str]],
     tmp_path: Path,
 ) -> None:
-    options = {"epochs": 2, "init_from": source, "alignment_scale": 0.02}
+    options = {"epochs": 2, "init_from": str(source), "alignment_scale": 0.02}
     fit(tmp_path / "whole", **options)
     reference, began = (
         load_weights(path)[1]
-        for path in (tmp_path / "whole" / "reference.safetensors", Path(source) / "best" / "ema.safetensors")
+        for path in (tmp_path / "whole" / "reference.safetensors", source / "best" / "ema.safetensors")
     )
     assert all(torch.equal(reference[name], began[name]) for name in began)
     fit(tmp_path / "parts", stop_after_step=4, **options)
@@ -133,7 +120,7 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> Non
         TrainConfig(**options)
 
 
-def test_a_model_without_classes_cannot_be_aligned(source: str, fit: Fit, tmp_path: Path) -> None:
+def test_a_model_without_classes_cannot_be_aligned(source: Path, fit: Fit, tmp_path: Path) -> None:
     changes = {"early_fusion": "none", "film": "none"}
     with pytest.raises(ConfigError, match="`alignment_scale` needs two classes or more"):
-        fit(tmp_path / "run", alignment_scale=0.02, init_from=source, **changes)
+        fit(tmp_path / "run", alignment_scale=0.02, init_from=str(source), **changes)

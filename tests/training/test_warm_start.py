@@ -23,19 +23,6 @@ Fit = Callable[..., Any]
 State = Callable[[Path], dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def source_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("source") / "run"
-
-
-@pytest.fixture
-def source(source_run: Path, fit: Fit) -> Path:
-    """A run of one epoch, not to be changed."""
-    if not source_run.exists():
-        fit(source_run, epochs=1)
-    return source_run
-
-
 def test_a_new_run_starts_from_the_moving_average(
     source: Path, config: Callable[..., RunConfig], train_set: ImageSet
 ) -> None:

@@ -49,7 +49,9 @@ class CheckpointOutput:
         """Refuse what cannot be, before the work."""
         check_output(self.csv, "--csv")
         check_folder(self.plots, "--plots")
-        if self.fid not in (None, "auto", "64", "192", "768", "2048"):
+        from cpixelcnn.fid.features import INCEPTION_DIMS
+
+        if self.fid not in (None, "auto", *map(str, INCEPTION_DIMS)):
             raise ConfigError(f"--fid {self.fid!r} is neither auto nor 64, 192, 768 or 2048")
 
 

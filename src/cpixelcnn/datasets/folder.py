@@ -68,12 +68,12 @@ def _class_names(pool: Path) -> tuple[str, ...]:
     classes = tuple(folder.name for folder in subfolders(pool))
     loose = find_images(pool, recursive=False)
     if not classes:
-        found = f"{_number(loose)} but no folders" if loose else "no folders"
+        found = f"{plural(len(loose), 'image')} but no folders" if loose else "no folders"
         raise DataError(f"{pool} has {found}; put the images of each class into a sub-folder named after the class")
     if loose:
         raise DataError(
-            f"{pool} has {_number(loose)} beside its class folders, such as {loose[0].name}; move them into the folder "
-            f"of their class or out of the way"
+            f"{pool} has {plural(len(loose), 'image')} beside its class folders, such as {loose[0].name}; move them "
+            "into the folder of their class or out of the way"
         )
     return classes
 
@@ -101,7 +101,3 @@ def _list_held_out(folder: Path, classes: tuple[str, ...], pool: Path) -> Listin
     listing = _list_classes(folder, names)
     places = torch.tensor([classes.index(name) for name in names])
     return Listing(listing.paths, places[listing.labels], classes, listing.origin)
-
-
-def _number(files: list[Path]) -> str:
-    return plural(len(files), "image")
