@@ -125,6 +125,7 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (ModelConfig, "early_fusion", "late"),
         (ModelConfig, "film", "video"),
         (ModelConfig, "class_embedding_dim", 0),
+        (ModelConfig, "nr_orientations", 2),
         (ModelConfig, "dropout", 1.0),
         (ModelConfig, "dropout", -0.1),
         (ModelConfig, "dropout", math.nan),
@@ -163,6 +164,8 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (TrainConfig, "weight_decay", 1000.0),
         (TrainConfig, "accumulate", 0),
         (TrainConfig, "shift", -1),
+        (TrainConfig, "turned_share", 1.0),
+        (TrainConfig, "turned_share", math.nan),
         (TrainConfig, "patience", -1),
         (TrainConfig, "max_minutes", -5.0),
         (TrainConfig, "max_minutes", math.nan),
@@ -185,6 +188,12 @@ def test_errors_name_the_parameter_and_the_value(kind: type, field: str, value: 
     assert str(caught.value).startswith(f"`{field}` must be ")
     assert str(value) in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("field", "value", "rule"), [("film", "none", "linear or mlp"), ("image_width", 4, "square")])
+def test_turned_images_need_film_and_as_many_rows_as_columns(field: str, value: object, rule: str) -> None:
+    with pytest.raises(ConfigError, match=f"{rule} where `nr_orientations` is 4"):
+        ModelConfig(**{"nr_orientations": 4, field: value})
 
 
 def test_only_saved_epochs_can_be_kept() -> None:

@@ -101,6 +101,9 @@ class ModelConfig(_Config):
     )
     film: str = documented("linear", "How the class modulates every block: linear, mlp (two layers with tanh) or none.")
     class_embedding_dim: int = documented(32, "Size of the class embedding that FiLM reads.")
+    nr_orientations: int = documented(
+        1, "Orientations that the model tells apart: 1 (upright), or 4 (images in quarter turns, for square images)."
+    )
     dropout: float = documented(0.5, "Probability of dropping an activation inside a block.")
     image_channels: int = documented(3, "Channels of an image: 3 (RGB) or 1 (grey).")
     image_height: int = documented(32, "Rows of an image.")
@@ -114,6 +117,11 @@ class ModelConfig(_Config):
         fusions = ("vector", "template", "none")
         _require(self.early_fusion in fusions, "early_fusion", repr(self.early_fusion), "vector, template or none")
         _require(self.film in ("linear", "mlp", "none"), "film", repr(self.film), "linear, mlp or none")
+        _require(self.nr_orientations in (1, 4), "nr_orientations", self.nr_orientations, "1 or 4")
+        if self.nr_orientations > 1:
+            _require(self.film != "none", "film", repr(self.film), "linear or mlp where `nr_orientations` is 4")
+            rows, columns = self.image_height, self.image_width
+            _require(rows == columns, "image_size", f"{rows} x {columns}", "square where `nr_orientations` is 4")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
         _require(self.image_channels in (1, 3), "image_channels", self.image_channels, "1 or 3")
         for size in (self.image_height, self.image_width):
@@ -205,6 +213,9 @@ class TrainConfig(_Config):
     ema_decay: float = documented(0.999, "Decay of the moving average of the weights (warmed up; 0 for none).")
     horizontal_flip: bool = documented(False, "Mirror half of the training images, others in each epoch.")
     shift: int = documented(0, "Move training images by up to this many pixels each way; edge pixels are repeated.")
+    turned_share: float = documented(
+        0.75, "Fraction of the training images that are turned, where the model tells orientations apart."
+    )
     balanced: bool = documented(False, "Take every class equally often in an epoch, however frequent it is.")
     discriminative_weight: float = documented(
         0.0, "Weight of -log p(class | image) in nats, added to bits/dim; 0 trains the purely generative model."
@@ -266,6 +277,7 @@ class TrainConfig(_Config):
         _require(self.lr * self.weight_decay < 1, "weight_decay", self.weight_decay, "less than 1 / `lr`")
         _require(self.schedule in ("constant", "cosine"), "schedule", repr(self.schedule), "constant or cosine")
         _require(0 <= self.lr_final <= 1, "lr_final", self.lr_final, "between 0 and 1")
+        _require(0 <= self.turned_share < 1, "turned_share", self.turned_share, "at least 0 and less than 1")
         share = self.discriminative_share
         _require(0 < share <= 1, "discriminative_share", share, "more than 0 and at most 1")
         for name in ("beta1", "beta2", "ema_decay"):

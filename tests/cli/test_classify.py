@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -283,6 +284,20 @@ def test_a_stored_calibration_is_used_and_told(cli: Cli, calibrated: Path, pictu
     assert " high " in cli("classify", pictures, "--model", calibrated).out
     assert "fitted on 200 images" in cli("classify", pictures, "--model", calibrated.rename("renamed")).err
     assert "calibrated no" in cli("classify", pictures, "--model", shutil.copy("renamed", pictures / "copy")).err
+
+
+def test_images_are_looked_at_as_when_the_calibration_was_fitted(cli: Cli, calibrated: Path, pictures: Path) -> None:
+    def views(*arguments: object) -> int:
+        return int(cli("classify", pictures, "--model", calibrated, "--json", *arguments).document["views"])
+
+    assert views() == 1
+    stored = CALIBRATIONS.find(calibrated)
+    assert stored is not None
+    CALIBRATIONS.save(calibrated, dataclasses.replace(stored, views=2))
+    assert (views(), views("--views", 1), views("--uncalibrated")) == (2, 1, 1)
+    CALIBRATIONS.save(calibrated, dataclasses.replace(stored, views=8))
+    outcome = cli("classify", pictures, "--model", calibrated)
+    assert (outcome.code, "`nr_orientations` 4" in outcome.err or "--nr-orientations 4" in outcome.err) == (2, True)
 
 
 def test_a_damaged_calibration(cli: Cli, calibrated: Path, pictures: Path) -> None:

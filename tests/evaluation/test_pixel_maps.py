@@ -67,8 +67,13 @@ def test_no_images_have_no_map(model: PixelCNN, images: Tensor) -> None:
     assert evidence_map(model, images[:0], [], []).shape == (0, *images.shape[2:])
 
 
-@pytest.mark.parametrize("views", [1, 2])
-def test_evidence_sums_to_the_difference_of_log_likelihoods(model: PixelCNN, images: Tensor, views: int) -> None:
+@pytest.mark.parametrize("views", [1, 2, 8])
+def test_evidence_sums_to_the_difference_of_log_likelihoods(
+    model: PixelCNN, make_model: Callable[..., PixelCNN], images: Tensor, views: int
+) -> None:
+    if views == 8:
+        model = make_model(image_channels=model.config.image_channels, nr_orientations=4).double()
+        images = images[:, :, :, :4].contiguous()
     second = (LABELS + 1) % 3
     found = evidence_map(model, images, LABELS, second, views=views, batch_size=3)
     log_likelihoods = view_log_probs(model, images, views=views).mean(dim=0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cpixelcnn.errors import ConfigError
 from cpixelcnn.evaluation.class_log_probs import class_log_probs
 from cpixelcnn.evaluation.classify import classify
-from cpixelcnn.evaluation.views import view_log_probs
+from cpixelcnn.evaluation.views import VIEWS, view_log_probs
 from cpixelcnn.model.network import PixelCNN
 
 
@@ -50,6 +50,34 @@ def test_the_mean_is_of_log_p_and_not_of_p(model: PixelCNN, images: Tensor) -> N
     torch.testing.assert_close(result.log_likelihoods, (seen[0] + seen[1]) / 2)
 
 
+def test_the_views_are_all_that_turning_and_mirroring_makes_of_an_image() -> None:
+    """The eight symmetries of the square, the image itself first and its mirror image second."""
+    image = torch.arange(9).view(1, 3, 3)
+    seen = {tuple(view.of(image).flatten().tolist()) for view in VIEWS}
+    assert len(seen) == len(VIEWS) == 8
+    assert {tuple(view.of(image.mT).flatten().tolist()) for view in VIEWS} == seen
+    assert torch.equal(VIEWS[0].of(image), image)
+    assert torch.equal(VIEWS[1].of(image), image.flip(2))
+    assert all(torch.equal(view.back(view.of(image)), image) for view in VIEWS)
+
+
+def test_each_turned_view_is_scored_by_the_network_of_its_orientation(
+    make_model: Callable[..., PixelCNN], images: Tensor
+) -> None:
+    model = make_model(nr_orientations=4)
+    seen = view_log_probs(model, images, views=8)
+    assert seen.shape == (8, 5, 3)
+    assert torch.equal(seen[:2], view_log_probs(model, images, views=2))
+    for number, view in enumerate(VIEWS):
+        of_view = model.in_orientation(view.quarter_turns)
+        assert torch.equal(seen[number], class_log_probs(of_view, view.of(images)))
+
+
+def test_quarter_turns_are_for_models_that_know_them(model: PixelCNN, images: Tensor) -> None:
+    with pytest.raises(ConfigError, match="`views` 8 is for models that tell orientations apart"):
+        view_log_probs(model, images, views=8)
+
+
 def test_progress_counts_all_views(model: PixelCNN, images: Tensor) -> None:
     calls: list[tuple[int, int]] = []
     view_log_probs(model, images, views=2, batch_size=2, progress=lambda done, total: calls.append((done, total)))
@@ -59,7 +87,7 @@ def test_progress_counts_all_views(model: PixelCNN, images: Tensor) -> None:
     assert done[-1] == 30
 
 
-@pytest.mark.parametrize("views", [0, 3, -1])
+@pytest.mark.parametrize("views", [0, 3, 4, -1])
 def test_other_numbers_of_views(views: int, model: PixelCNN, images: Tensor) -> None:
     with pytest.raises(ConfigError, match="`views` must be 1"):
         view_log_probs(model, images, views=views)

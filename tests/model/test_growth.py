@@ -65,6 +65,18 @@ def test_another_size_of_images(make_model: Make) -> None:
     assert all(torch.equal(grown.state_dict()[name], tensor) for name, tensor in others.items())
 
 
+def test_turned_images_are_new_and_upright_ones_are_not(make_model: Make, make_images: Images) -> None:
+    model = make_model(early_fusion="template").double()
+    grown = grow(model, dataclasses.replace(model.config, nr_orientations=4, nr_filters=8))
+    images, labels = make_images(model, 3), torch.tensor([0, 1, 2])
+    torch.testing.assert_close(grown.log_prob(images, labels), model.log_prob(images, labels), rtol=1e-10, atol=0)
+    assert grown.orientation_embedding is not None
+    assert (grown.orientation_embedding.weight[1:] != 0).all()
+    again = grow(grown, dataclasses.replace(grown.config, nr_resnets=2))
+    assert again.orientation_embedding is not None
+    assert torch.equal(again.orientation_embedding.weight, grown.orientation_embedding.weight)
+
+
 def test_the_source_and_the_generator_stay(make_model: Make) -> None:
     model = make_model()
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
@@ -74,9 +86,10 @@ def test_the_source_and_the_generator_stay(make_model: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"nr_filters": 3}, {"nr_logistic_mix": 3}, {"film": "none"}, {"classes": ("ant", "bee")}]
+    "change",
+    [{"nr_filters": 3}, {"nr_orientations": 1}, {"nr_logistic_mix": 3}, {"film": "mlp"}, {"classes": ("ant", "bee")}],
 )
 def test_what_does_not_grow_is_refused(make_model: Make, change: dict[str, object]) -> None:
-    model = make_model()
+    model = make_model(nr_orientations=4)
     with pytest.raises(ConfigError, match="grows in `nr_filters`"):
         grow(model, dataclasses.replace(model.config, **change))

@@ -74,9 +74,34 @@ def test_nothing_asked_for_is_nothing_done() -> None:
     assert augmented(batch, TrainConfig()) is images
 
 
-def test_an_image_is_treated_by_its_number_whatever_its_batch(make_images: Callable[..., ImageSet]) -> None:
+def test_a_share_of_the_images_is_turned_and_told_how() -> None:
+    n = 20_000
+    images = ImageSet(image(8, 8).expand(n, -1, -1, -1), torch.zeros(n, dtype=torch.int64), ("cat",), "cats", "train")
+    batch = BatchSource(images, TrainConfig(turned_share=0.6), CPU, nr_orientations=4).batch(torch.arange(n), 0)
+    assert batch.orientations is not None
+    for k in range(4):
+        its = batch.images[batch.orientations == k]
+        assert len(its) / n == pytest.approx(0.2 if k else 0.4, abs=0.01)
+        assert torch.equal(its, image(8, 8).rot90(k, (1, 2)).expand_as(its))
+
+
+def test_images_are_turned_where_the_model_is_told_only(make_images: Callable[..., ImageSet]) -> None:
     images = make_images(20)
-    feed = BatchSource(images, TrainConfig(shift=2, horizontal_flip=True, seed=4), CPU)
+    upright = BatchSource(images, TrainConfig(), CPU).batch(torch.arange(20), 0)
+    assert upright.orientations is None
+    assert torch.equal(upright.images, images.images)
+    none_turned = BatchSource(images, TrainConfig(turned_share=0.0), CPU, nr_orientations=4).batch(torch.arange(20), 0)
+    assert none_turned.orientations is not None
+    assert none_turned.orientations.tolist() == [0] * 20
+    assert torch.equal(none_turned.images, images.images)
+
+
+@pytest.mark.parametrize("nr_orientations", [1, 4])
+def test_an_image_is_treated_by_its_number_whatever_its_batch(
+    make_images: Callable[..., ImageSet], nr_orientations: int
+) -> None:
+    images = make_images(20)
+    feed = BatchSource(images, TrainConfig(shift=2, horizontal_flip=True, seed=4), CPU, nr_orientations)
     whole = feed.batch(torch.arange(20), 100)
     parts = [feed.batch(torch.arange(start, stop), 100 + start) for start, stop in ((0, 3), (3, 4), (4, 20))]
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images)

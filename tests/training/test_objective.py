@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_without_the_term_it_is_bits_per_dim_to_the_bit(make_model: Callable[...
     mine, theirs = gradients(model, loss.total), gradients(model, expected)
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.mark.parametrize("options", [{}, {"discriminative_weight": 0.1, "discriminative_share": 0.5}])
+def test_the_model_is_told_how_images_were_turned(
+    make_model: Callable[..., PixelCNN], options: dict[str, float]
+) -> None:
+    model = make_model(nr_orientations=4)
+    batch = dataclasses.replace(make_batch(8), orientations=torch.arange(8) % 4)
+    found = make_objective(model, **options)(model, batch, 0, 8).bits_per_dim
+    log_probs = [
+        model.in_orientation(i % 4).log_prob(batch.images[i : i + 1], batch.labels[i : i + 1]) for i in range(8)
+    ]
+    expected = -torch.cat(log_probs).mean() / (model.config.nr_dimensions * math.log(2))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.01])

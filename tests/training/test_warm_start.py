@@ -112,6 +112,23 @@ def test_a_larger_network_starts_where_the_source_is(
     assert all(torch.equal(at_half[name], tensor) for name, tensor in state.items())
 
 
+def test_a_training_that_is_told_orientations(
+    source: Path, fit: Fit, state: State, differences: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """From a source that knows upright images only; resumed, it is the same training."""
+    options = {"epochs": 2, "init_from": str(source), "nr_orientations": 4}
+    fit(tmp_path / "whole", **options)
+    found = state(tmp_path / "whole")
+    embedding = found["model.orientation_embedding.weight"]
+    assert torch.equal(embedding[0], torch.zeros(4))
+    assert (embedding[1:] != 0).all()
+    fit(tmp_path / "parts", stop_after_step=4, **options)
+    fit(tmp_path / "parts", resume=True, **options)
+    assert differences(found, state(tmp_path / "parts")) == []
+    plan = make_plan(Request(train={"init_from": str(tmp_path / "whole")}), out=tmp_path / "next")
+    assert plan.config.model.nr_orientations == 4
+
+
 def test_images_of_another_number_of_channels_are_refused(source: Path, config: Callable[..., RunConfig]) -> None:
     with pytest.raises(ConfigError, match=r"images have 1 channels, but .* made for 3; pass `channels` 3"):
         initial_weights(str(source), dataclasses.replace(config().model, image_channels=1))

@@ -85,7 +85,7 @@ def classify(
     model: ClassifyModel = None,
     raw_weights: o.RawWeights = False,
     prior: o.Prior = "uniform",
-    views: o.Views = 1,
+    views: o.ViewsAsCalibrated = None,
     uncalibrated: o.Uncalibrated = False,
     batch_size: o.BatchSizeForInference = 64,
     skip_bad: SkipBad = False,
@@ -108,12 +108,15 @@ def classify(
     from cpixelcnn.evaluation.views import check_views
 
     chosen_prior = parse_prior(prior)
-    check_views(views)
+    if views is not None:
+        check_views(views)
     with shared_work() as processes, ended_in_order(processes), ExitStack() as files:
         with processes.together():
             refuse_missing(images)
             loaded = load_model(model, device, raw_weights=raw_weights, local_rank=processes.local_rank, images=images)
             calibration = None if uncalibrated else stored_calibration(loaded)
+            views = views or (calibration.views if calibration else 1)
+            check_views(views, loaded.config.model)
             familiarity = stored_familiarity(loaded)
             known = familiarity is not None
             classes = loaded.config.model.classes

@@ -31,6 +31,7 @@ def stored_calibration(loaded: LoadedModel) -> Calibration | None:
         console.info(
             f"calibrated temperature {calibration.temperature:.4g}, fitted on {calibration.n_images} images of "
             f"{calibration.dataset} ({calibration.split})"
+            + (f", {calibration.views} views of each" if calibration.views > 1 else "")
         )
     return calibration
 

@@ -14,7 +14,8 @@ from cpixelcnn.cli import console
 from cpixelcnn.config import DataConfig, ModelConfig, TrainConfig, field_help
 
 # Sections of the help. What belongs to none is what one needs every day, and comes first.
-DATA, ARCHITECTURE, OPTIMISATION, OBJECTIVE = "Data", "Architecture", "Optimisation", "Augmentation and objective"
+DATA, ARCHITECTURE, OPTIMISATION = "Data", "Architecture", "Optimisation"
+AUGMENTATION, OBJECTIVE = "Augmentation", "Objective"
 CHECKPOINTS, MACHINE, OUTPUT = "Validation and checkpoints", "Speed and memory", "Output"
 
 
@@ -76,6 +77,7 @@ NrLogisticMix = Annotated[int | None, _model("nr_logistic_mix", "-m")]
 EarlyFusion = Annotated[str | None, _model("early_fusion")]
 Film = Annotated[str | None, _model("film")]
 ClassEmbeddingDim = Annotated[int | None, _model("class_embedding_dim")]
+NrOrientations = Annotated[int | None, _model("nr_orientations")]
 Dropout = Annotated[float | None, _model("dropout")]
 
 # Training
@@ -93,9 +95,10 @@ Beta2 = Annotated[float | None, _train(OPTIMISATION, "beta2")]
 ClipGradNorm = Annotated[float | None, _train(OPTIMISATION, "clip_grad_norm")]
 WeightDecay = Annotated[float | None, _train(OPTIMISATION, "weight_decay")]
 EmaDecay = Annotated[float | None, _train(OPTIMISATION, "ema_decay")]
-HorizontalFlip = Annotated[bool | None, _train(OBJECTIVE, "horizontal_flip", negatable=True)]
-Shift = Annotated[int | None, _train(OBJECTIVE, "shift")]
-Balanced = Annotated[bool | None, _train(OBJECTIVE, "balanced", negatable=True)]
+HorizontalFlip = Annotated[bool | None, _train(AUGMENTATION, "horizontal_flip", negatable=True)]
+Shift = Annotated[int | None, _train(AUGMENTATION, "shift")]
+TurnedShare = Annotated[float | None, _train(AUGMENTATION, "turned_share")]
+Balanced = Annotated[bool | None, _train(AUGMENTATION, "balanced", negatable=True)]
 DiscriminativeWeight = Annotated[float | None, _train(OBJECTIVE, "discriminative_weight")]
 DiscriminativeClasses = Annotated[int | None, _train(OBJECTIVE, "discriminative_classes")]
 DiscriminativeShare = Annotated[float | None, _train(OBJECTIVE, "discriminative_share")]
@@ -157,9 +160,11 @@ Prior = Annotated[
         "(0.4,0.2,0.2,0.2).",
     ),
 ]
-Views = Annotated[
-    int,
-    typer.Option("--views", metavar="N", help="2 to classify each image by its mirror image as well (mean of log p)."),
+_VIEWS = "2 to classify each image by its mirror image as well (mean of log p), 8 by both in quarter turns, too."
+Views = Annotated[int, typer.Option("--views", metavar="N", help=_VIEWS)]
+ViewsAsCalibrated = Annotated[
+    int | None,
+    typer.Option("--views", metavar="N", help=f"{_VIEWS} Unless given: as the calibration was fitted, or 1."),
 ]
 Uncalibrated = Annotated[
     bool, typer.Option("--uncalibrated", help="Leave the calibration alone that is stored with the model.")

@@ -21,7 +21,7 @@ class Scoring:
 
     Attributes:
         prior: p(c), see `log_prior`.
-        views: 2 to classify each image by its mirror image as well.
+        views: how many views of each image to look at.
         batch_size: images computed together.
         device: auto, cpu, cuda, cuda:N or mps.
         raw_weights: whether the weights themselves are used rather than their moving average.

@@ -40,7 +40,7 @@ def score_checkpoints(
         left_out: called with a sentence on each checkpoint that cannot be read, such as one that a running training has
             removed since; unless given, the first such is an error.
         prior: p(c), see `log_prior`.
-        views: 2 to classify each image by its mirror image as well.
+        views: how many views of each image to look at.
         batch_size: images computed together.
         device: where the models are put.
         processes: those that share the work; each calls this and gets all results.

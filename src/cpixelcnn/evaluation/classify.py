@@ -55,7 +55,7 @@ def classify(
         images: uint8 (N, C, H, W).
         prior: "uniform", "training", "estimated" (from these very images) or one weight for each class.
         temperature: what the log-likelihoods are divided by, as found by `fit_calibration`; 1 for none.
-        views: 2 to look at each image's mirror image as well, see `view_log_probs`.
+        views: how many views of each image to look at, see `view_log_probs`.
         batch_size: images computed together; it matters to rounding only.
         processes: those that share the work; each calls this and gets the whole result.
         progress: called with the passes done and their total.

@@ -81,7 +81,7 @@ def evaluate(
         model: conditional or not.
         image_set: the images; their classes are found by name among the model's.
         prior: p(c), see `log_prior`.
-        views: 2 to classify each image by its mirror image as well, see `view_log_probs`.
+        views: how many views of each image to look at, see `view_log_probs`.
         batch_size: images computed together; it matters to rounding only.
         processes: those that share the work; each calls this and gets the whole result.
         progress: called with the passes done and their total.

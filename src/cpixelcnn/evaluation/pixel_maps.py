@@ -14,7 +14,7 @@ from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import DataError
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
 from cpixelcnn.evaluation.priors import ESTIMATED, Prior, log_prior
-from cpixelcnn.evaluation.views import check_views, view
+from cpixelcnn.evaluation.views import VIEWS, check_views
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.progress import Progress, silent
 
@@ -144,7 +144,7 @@ def evidence_map(
         images: uint8 (N, C, H, W).
         first: index of the class of each image that positive numbers speak for, (N,).
         second: index of the class that negative numbers speak for, (N,).
-        views: 2 for the mean over each image and its mirror image (the map of which is mirrored back).
+        views: for the mean over so many views of each image, see `view_log_probs` (their maps are turned back).
         batch_size: images computed together.
         processes: those that share the work; each calls this and gets the whole result.
 
@@ -153,19 +153,19 @@ def evidence_map(
 
     Raises:
         DataError: images of another shape than the model's, or classes out of range or missing.
-        ConfigError: another number of views.
+        ConfigError: as `view_log_probs`.
     """
-    check_views(views)
+    check_views(views, model.config)
     pairs = torch.stack([torch.as_tensor(labels, dtype=torch.int64).cpu() for labels in (first, second)])
     maps = [torch.empty(0, *images.shape[2:], dtype=torch.float64)]
     with processes.together(), evaluation_mode(model):
         for start in processes.share(range(0, len(images), batch_size)):
             batch, (for_it, against_it) = images[start : start + batch_size], pairs[:, start : start + batch_size]
             seen = []
-            for number in range(views):
-                looked_at = view(batch, number).to(model.device)
-                log_ratio = _pixels(model, looked_at, for_it) - _pixels(model, looked_at, against_it)
-                seen.append(log_ratio.flip(2) if number else log_ratio)
+            for view in VIEWS[:views]:
+                of_view, looked_at = model.in_orientation(view.quarter_turns), view.of(batch).to(model.device)
+                log_ratio = _pixels(of_view, looked_at, for_it) - _pixels(of_view, looked_at, against_it)
+                seen.append(view.back(log_ratio))
             maps.append(torch.stack(seen).mean(dim=0))
     return processes.gather(torch.cat(maps))
 

@@ -1,6 +1,10 @@
 """How the class enters the network: early fusion at the input, FiLM in every gated residual block.
 
 Both start as the identity (or close to it), so that a conditional network begins its training as the unconditional one.
+
+A network may be told besides in which orientation it sees an image (Jun et al. 2020, "Distribution augmentation for
+generative modeling", arXiv 2006.08669): FiLM is, by a vector that is added to the class embedding, and a class template
+is turned like the image. Upright images have the zero vector, so that they are seen as if there were no others.
 """
 
 from __future__ import annotations
@@ -8,6 +12,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+NR_TURNS = 4
+
+
+def turned(images: Tensor, quarter_turns: int) -> Tensor:
+    """Images (..., H, W) after that many quarter turns to the left."""
+    return images.rot90(quarter_turns, (-2, -1))
 
 
 class ClassVectorFusion(nn.Module):
@@ -21,22 +32,30 @@ class ClassVectorFusion(nn.Module):
         super().__init__()
         self.z = nn.Parameter(0.01 * torch.randn(nr_classes, image_channels))
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """x (N, C, H, W), labels (N,) int64 -> (N, C, H, W)."""
+    def forward(self, x: Tensor, labels: Tensor, orientations: Tensor | None = None) -> Tensor:
+        """x (N, C, H, W), labels (N,) int64 -> (N, C, H, W), the same in every orientation."""
         return x + F.embedding(labels, self.z)[:, :, None, None]  # unlike z[labels], it refuses a label of -1
 
 
 class ClassTemplateFusion(nn.Module):
-    """Early fusion with a class template: a learned image of C x H x W numbers for each class is added to the input."""
+    """Early fusion with a class template: a learned image of C x H x W numbers for each class is added to the input.
+
+    It is turned as the image is.
+    """
 
     def __init__(self, nr_classes: int, image_channels: int, height: int, width: int) -> None:
         super().__init__()
         self.z = nn.Parameter(0.01 * torch.randn(nr_classes, image_channels, height, width))
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """x (N, C, rows, W), labels (N,) int64 -> (N, C, rows, W); x may be the upper rows of an image alone."""
-        templates = F.embedding(labels, self.z.flatten(1)).view(-1, *self.z.shape[1:])
-        return x + templates[:, :, : x.shape[2]]
+    def forward(self, x: Tensor, labels: Tensor, orientations: Tensor | None = None) -> Tensor:
+        """x (N, C, rows, W), labels (N,) int64 -> (N, C, rows, W); x may be the upper rows of an image alone.
+
+        Orientations are quarter turns, int64 (N,); None for upright images.
+        """
+        templates = self.z if orientations is None else torch.cat([turned(self.z, k) for k in range(NR_TURNS)])
+        if orientations is not None:
+            labels = labels + len(self.z) * orientations
+        return x + F.embedding(labels, templates.flatten(1)).view(-1, *self.z.shape[1:])[:, :, : x.shape[2]]
 
 
 class FiLM(nn.Module):

@@ -21,13 +21,14 @@ from cpixelcnn.model.conditioning import ClassTemplateFusion
 from cpixelcnn.model.layers import WeightNormConv
 from cpixelcnn.model.network import PixelCNN, StreamPair
 
-_MAY_DIFFER = ("nr_filters", "nr_resnets", "image_height", "image_width", "dropout", "class_counts")
+_MAY_DIFFER = ("nr_filters", "nr_resnets", "nr_orientations", "image_height", "image_width", "dropout", "class_counts")
+_GROWING = ("nr_filters", "nr_resnets", "nr_orientations")
 
 
 def can_grow(source: ModelConfig, target: ModelConfig) -> bool:
     """Whether `grow` makes the one from the other."""
     same = dataclasses.replace(source, **{name: getattr(target, name) for name in _MAY_DIFFER})
-    return same == target and target.nr_filters >= source.nr_filters and target.nr_resnets >= source.nr_resnets
+    return same == target and all(getattr(target, name) >= getattr(source, name) for name in _GROWING)
 
 
 def grow(model: PixelCNN, config: ModelConfig, seed: int = 0) -> PixelCNN:
@@ -38,7 +39,8 @@ def grow(model: PixelCNN, config: ModelConfig, seed: int = 0) -> PixelCNN:
 
     Args:
         model: stays as it is.
-        config: as the model's, with at least as many `nr_filters` and `nr_resnets` and any size of images.
+        config: as the model's, with at least as many `nr_filters`, `nr_resnets` and `nr_orientations` and any size of
+            images. Turned images are new to it if the model knows upright ones only.
         seed: of the division among copies.
 
     Raises:
@@ -46,7 +48,8 @@ def grow(model: PixelCNN, config: ModelConfig, seed: int = 0) -> PixelCNN:
     """
     if not can_grow(model.config, config):
         raise ConfigError(
-            "a network grows in `nr_filters`, `nr_resnets` and the size of its images only; leave the rest as it is"
+            "a network grows in `nr_filters`, `nr_resnets`, `nr_orientations` and the size of its images only; "
+            "leave the rest as it is"
         )
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -54,6 +57,10 @@ def grow(model: PixelCNN, config: ModelConfig, seed: int = 0) -> PixelCNN:
         deep = _deeper(wide, config.nr_resnets)
         grown = _like(deep, config)
         state = deep.state_dict()
+        if grown.orientation_embedding is not None and deep.orientation_embedding is None:
+            weight = grown.orientation_embedding.weight
+            weight[1:] = torch.randn(weight[1:].shape, generator=generator).to(weight)
+            state["orientation_embedding.weight"] = weight
         if isinstance(grown.early_fusion, ClassTemplateFusion):
             size = (config.image_height, config.image_width)
             if state["early_fusion.z"].shape[2:] != size:

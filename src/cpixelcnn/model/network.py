@@ -5,6 +5,8 @@ Salimans et al. 2017, arXiv 1701.05517, figure 2.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from cpixelcnn.config import ModelConfig, RunConfig
 from cpixelcnn.device import exact_float32, inner_precision, network_precision, widest_float
-from cpixelcnn.errors import DataError
-from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
+from cpixelcnn.errors import ConfigError, DataError, plural
+from cpixelcnn.model.conditioning import NR_TURNS, ClassTemplateFusion, ClassVectorFusion, FiLM, turned
 from cpixelcnn.model.fused.sharing import as_one_pass, one_forward_pass
 from cpixelcnn.model.layers import (
     DownRightShiftedConv,
@@ -38,7 +40,14 @@ NR_LEVELS = 3  # full, half and quarter resolution
 Streams = tuple[Tensor, Tensor]  # u and ul, each (N, F, H, W)
 
 
-def pixel_log_probs(network: nn.Module, images: Tensor, labels: Tensor | None, *, precision: str = "float32") -> Tensor:
+def pixel_log_probs(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    orientations: Tensor | None = None,
+    precision: str = "float32",
+) -> Tensor:
     """log p(x_i | x_<i, c) in nats of every pixel (its channels together), (N, H, W).
 
     This is what training maximises and what `PixelCNN.log_prob` is the sum of.
@@ -47,10 +56,11 @@ def pixel_log_probs(network: nn.Module, images: Tensor, labels: Tensor | None, *
         network: a `PixelCNN`, or what wraps one (DistributedDataParallel, torch.compile).
         images: uint8 (N, C, H, W).
         labels: class indices (N,), None for an unconditional model.
+        orientations: by how many quarter turns each image has been turned, (N,); None for upright images.
         precision: of the network's convolutions, "float32" or "bfloat16", whatever autocast is open around the call.
             The likelihood is computed in the precision of the weights (float32) in any case.
     """
-    return _distribution(network, images, labels, precision).log_prob(images)
+    return _distribution(network, images, labels, precision, orientations).log_prob(images)
 
 
 def sum_over_pixels(log_probs: Tensor) -> Tensor:
@@ -59,10 +69,11 @@ def sum_over_pixels(log_probs: Tensor) -> Tensor:
 
 
 def _distribution(
-    network: nn.Module, images: Tensor, labels: Tensor | None, precision: str
+    network: nn.Module, images: Tensor, labels: Tensor | None, precision: str, orientations: Tensor | None = None
 ) -> DiscretizedLogisticMixture:
+    told = (labels,) if orientations is None else (labels, orientations)
     with network_precision(precision, images.device):
-        parameters = network(scale_pixels(images), labels)
+        parameters = network(scale_pixels(images), *told)
     return DiscretizedLogisticMixture(parameters, images.shape[1])
 
 
@@ -146,6 +157,11 @@ class PixelCNN(nn.Module):
         self.class_embedding = (
             nn.Embedding(config.nr_classes, config.class_embedding_dim) if config.film != "none" else None
         )
+        self.orientation_embedding = (
+            nn.Embedding(config.nr_orientations, config.class_embedding_dim, padding_idx=0)  # zero for upright images
+            if config.nr_orientations > 1
+            else None
+        )
 
         self.u_in = DownShiftedConv(channels + 1, nr_filters, (2, 3))
         self.ul_in_above = DownShiftedConv(channels + 1, nr_filters, (1, 3))
@@ -165,7 +181,7 @@ class PixelCNN(nn.Module):
         self.out = NetworkInNetwork(nr_filters, PARAMETERS_PER_COMPONENT[channels] * config.nr_logistic_mix)
 
     @as_one_pass
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None = None, orientations: Tensor | None = None) -> Tensor:
         """Mixture parameters at every pixel.
 
         The arguments are not checked here; `distribution` and `log_prob` check theirs.
@@ -173,6 +189,8 @@ class PixelCNN(nn.Module):
         Args:
             x: images in [-1, 1], (N, C, H, W).
             labels: class indices (N,) in 0..C-1, not needed by an unconditional model.
+            orientations: by how many quarter turns each image has been turned, int64 (N,), for a model that tells
+                them apart; None for upright images.
 
         Returns:
             (N, 10K, H, W) for three channels, (N, 3K, H, W) for one; the numbers at pixel i depend on pixels before i
@@ -185,9 +203,11 @@ class PixelCNN(nn.Module):
         x = x.to(self.out.v.dtype)
         class_embedding = None
         if self.early_fusion is not None:
-            x = self.early_fusion(x, labels)
+            x = self.early_fusion(x, labels, orientations)
         if self.class_embedding is not None:
             class_embedding = self.class_embedding(labels)
+            if orientations is not None:
+                class_embedding = class_embedding + cast(nn.Embedding, self.orientation_embedding)(orientations)
         # The channel of ones: wherever a convolution sees 0 in it is padding.
         x = F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0)
         x = F.pad(x, (0, -width % 4, 0, -height % 4)).contiguous(memory_format=torch.channels_last)
@@ -261,6 +281,35 @@ class PixelCNN(nn.Module):
         """
         with evaluation_mode(self), torch.no_grad(), data_dependent_initialisation(self):
             self.distribution(images, labels)
+
+    def in_orientation(self, quarter_turns: int) -> PixelCNN:
+        """The distribution of images after so many quarter turns to the left, as a network of its own.
+
+        That network is told nothing: to it, images that have been turned so are upright. It has weights of its own.
+
+        Args:
+            quarter_turns: 0 to 3; other numbers than 0 for a model that tells orientations apart only.
+
+        Raises:
+            ConfigError: there is no such orientation.
+        """
+        if quarter_turns not in range(self.config.nr_orientations):
+            raise ConfigError(
+                f"the model tells {plural(self.config.nr_orientations, 'orientation')} apart, and images after "
+                f"{plural(quarter_turns, 'quarter turn')} are none of them; train one with `nr_orientations` {NR_TURNS}"
+            )
+        if quarter_turns == 0:  # upright images are seen as if there were no others
+            return self
+        network = copy.deepcopy(self)
+        assert network.class_embedding is not None
+        assert network.orientation_embedding is not None
+        with torch.no_grad():
+            network.class_embedding.weight += network.orientation_embedding.weight[quarter_turns]
+            if isinstance(network.early_fusion, ClassTemplateFusion):
+                network.early_fusion.z.copy_(turned(network.early_fusion.z, quarter_turns).clone())
+        network.config = dataclasses.replace(self.config, nr_orientations=1)
+        network.orientation_embedding = None
+        return network
 
     def recompute_activations(self, wanted: bool = True) -> None:
         """Train in less memory and more time: see `StreamPair.recomputing`. What is computed stays the same."""

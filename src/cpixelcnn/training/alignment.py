@@ -45,22 +45,21 @@ class ContrastiveAlignment(Objective):
 
     def __call__(self, model: nn.Module, part: Batch, step_first: int, step_images: int) -> Loss:
         """What `part` contributes to the loss of its step; see `Objective`."""
-        images, labels = part.images, part.labels
-        wrong = wrong_classes(
-            labels, part.numbers, nr_classes=self.model_config.nr_classes, count=1, seed=self.options.seed
-        )[:, 0]
-        right = self._log_probs_with_dropout(model, images, labels, part.first)
-        gain = sum_over_pixels(right - self._of_reference(images, labels))
-        wrong_gain = sum_over_pixels(
-            self._log_probs_with_dropout(model, images, wrong, part.first) - self._of_reference(images, wrong)
+        wrong = part.labelled(
+            wrong_classes(
+                part.labels, part.numbers, nr_classes=self.model_config.nr_classes, count=1, seed=self.options.seed
+            )[:, 0]
         )
+        right = self._log_probs_with_dropout(model, part)
+        gain = sum_over_pixels(right - self._of_reference(part))
+        wrong_gain = sum_over_pixels(self._log_probs_with_dropout(model, wrong) - self._of_reference(wrong))
         beta, weight = self.options.alignment_scale, self.options.alignment_weight
         total = alignment_loss(gain, wrong_gain, beta, weight).sum() / step_images
         return Loss(total.float(), -right.sum() / (step_images * self.model_config.nr_dimensions * math.log(2)))
 
     @torch.no_grad()
-    def _of_reference(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self._log_probs(self.reference, images, labels)
+    def _of_reference(self, batch: Batch) -> Tensor:
+        return self._log_probs(self.reference, batch)
 
 
 def make_objective(config: RunConfig, precision: str, device: torch.device, reference: PixelCNN | None) -> Objective:

@@ -6,6 +6,7 @@ place, and neither the batch size nor the number of processes changes what happe
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from cpixelcnn.config import TrainConfig
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.device import to_device
+from cpixelcnn.model.conditioning import NR_TURNS, turned
 from cpixelcnn.randomness import derive_seed, random_integers
 
 LARGEST_ON_DEVICE = 2 * 2**30  # bytes of images that are moved to the device once, rather than batch by batch
@@ -50,11 +52,19 @@ def epoch_permutation(labels: Tensor, seed: int, epoch: int, *, balanced: bool =
 
 @dataclass(frozen=True)
 class Batch:
-    """Images uint8 (N, C, H, W) and labels (N,) on the device, and the number on the clock of the first of them."""
+    """Images on the device, and what belongs to each.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,).
+        first: the number on the clock of the first of them.
+        orientations: by how many quarter turns each has been turned, int64 (N,); None where the model is not told.
+    """
 
     images: Tensor
     labels: Tensor
     first: int
+    orientations: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,12 +74,28 @@ class Batch:
         """The number on the clock of every image, int64 (N,)."""
         return self.first + torch.arange(len(self.images), device=self.images.device)
 
+    def at(self, places: Tensor) -> Batch:
+        """The images at these places of the batch; the numbers of theirs on the clock are not kept."""
+        orientations = None if self.orientations is None else self.orientations[places]
+        return Batch(self.images[places], self.labels[places], self.first, orientations)
+
+    def labelled(self, labels: Tensor) -> Batch:
+        """The same images under other labels."""
+        return dataclasses.replace(self, labels=labels)
+
 
 class BatchSource:
-    """The training images as a source of augmented batches."""
+    """The training images as a source of augmented batches.
 
-    def __init__(self, images: ImageSet, options: TrainConfig, device: torch.device) -> None:
-        self.options, self.device = options, device
+    Args:
+        images: of the training.
+        options: how they are augmented.
+        device: where the batches are wanted.
+        nr_orientations: of the model; if there are four, images are turned and it is told.
+    """
+
+    def __init__(self, images: ImageSet, options: TrainConfig, device: torch.device, nr_orientations: int = 1) -> None:
+        self.options, self.device, self.turning = options, device, nr_orientations > 1
         resident = images.images.nbytes <= LARGEST_ON_DEVICE
         self.images = images.images.to(device) if resident else images.images
         self.labels = images.labels.to(device) if resident else images.labels
@@ -78,7 +104,18 @@ class BatchSource:
         """The images at these indices (int64 (N,), on the device of the images); the first has the number `first`."""
         images, labels = self.images[indices], self.labels[indices]
         batch = Batch(to_device(images, self.device), to_device(labels, self.device), first)
-        return Batch(augmented(batch, self.options), batch.labels, first)
+        batch = dataclasses.replace(batch, images=augmented(batch, self.options))
+        return in_orientations(batch, self.options) if self.turning else batch
+
+
+def in_orientations(batch: Batch, options: TrainConfig) -> Batch:
+    """The batch with a `turned_share` of its images in one of the three other orientations, each at random."""
+    numbers = batch.numbers
+    upright = random_integers(options.seed, "upright", numbers, 2**24) >= options.turned_share * 2**24
+    orientations = torch.where(upright, 0, 1 + random_integers(options.seed, "turn", numbers, NR_TURNS - 1))
+    in_each = torch.stack([turned(batch.images, k) for k in range(NR_TURNS)])
+    images = in_each[orientations, torch.arange(len(batch), device=numbers.device)]
+    return dataclasses.replace(batch, images=images, orientations=orientations)
 
 
 def augmented(batch: Batch, options: TrainConfig) -> Tensor:

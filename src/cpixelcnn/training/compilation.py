@@ -28,7 +28,7 @@ class CompiledNetwork(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(network, dynamic=False)
+        self.compiled: Callable[..., Tensor] = torch.compile(network, dynamic=False)
         self.sizes: set[int] = set()
         self.learning = False
 
@@ -53,11 +53,11 @@ class CompiledNetwork(nn.Module):
             self.learning = False
         return True
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor, *orientations: Tensor) -> Tensor:
         """See `PixelCNN.forward`."""
         if self.learning:
             self.sizes.add(len(x))
         if len(x) in self.sizes:
-            return self.compiled(x, labels)
-        parameters: Tensor = self.network(x, labels)
+            return self.compiled(x, labels, *orientations)
+        parameters: Tensor = self.network(x, labels, *orientations)
         return parameters

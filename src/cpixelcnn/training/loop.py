@@ -111,7 +111,7 @@ class Training:
         self.budget = TimeBudget(self.options.max_minutes)
         parallel = ParallelNetwork(self.state.model, processes)
         self.agreement = Agreement(processes, call.stop, self.budget, parallel.group)
-        self.source = BatchSource(train_set, self.options, call.device)
+        self.source = BatchSource(train_set, self.options, call.device, config.model.nr_orientations)
         with processes.together():
             reference = self._reference()
         objective = make_objective(config, self.precision.name, call.device, reference)

@@ -70,7 +70,7 @@ class Objective:
         """
         per_bit = step_images * self.model_config.nr_dimensions * math.log(2)
         if not self.options.discriminative_weight:
-            bits_per_dim = -self._log_probs(model, part.images, part.labels).sum() / per_bit
+            bits_per_dim = -self._log_probs(model, part).sum() / per_bit
             return Loss(bits_per_dim, bits_per_dim)
         fraction = self.options.discriminative_share
         chosen, others = (
@@ -78,22 +78,22 @@ class Objective:
         )
         total = torch.zeros((), device=part.images.device)
         if len(others):
-            total = self._log_probs(model, part.images[others], part.labels[others]).sum()
+            total = self._log_probs(model, part.at(others)).sum()
         if not len(chosen):
             return Loss(-total / per_bit, -total / per_bit)
-        images, labels = part.images[chosen], part.labels[chosen]
+        compared = part.at(chosen)
         wrong = wrong_classes(
-            labels,
+            compared.labels,
             part.numbers[chosen],
             nr_classes=self.model_config.nr_classes,
             count=self.options.discriminative_classes,
             seed=self.options.seed,
         )
-        right = self._log_probs_with_dropout(model, images, labels, part.first)
+        right = self._log_probs_with_dropout(model, compared)
         # log p(x | c') - log p(x | c) of the drawn classes, (n, m).
         margins = torch.stack(
             [
-                sum_over_pixels(self._log_probs_with_dropout(model, images, classes, part.first) - right)
+                sum_over_pixels(self._log_probs_with_dropout(model, compared.labelled(classes)) - right)
                 for classes in wrong.unbind(1)
             ],
             dim=1,
@@ -103,14 +103,16 @@ class Objective:
         nll = posterior_nll(margins, each_stands_for).sum() / math.ceil(step_images * fraction)
         return Loss(bits_per_dim + self.options.discriminative_weight * nll.float(), bits_per_dim)
 
-    def _log_probs(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def _log_probs(self, model: nn.Module, batch: Batch) -> Tensor:
         """Log-probability of every pixel, (N, H, W)."""
-        return pixel_log_probs(model, images, labels, precision=self.precision)
+        return pixel_log_probs(
+            model, batch.images, batch.labels, orientations=batch.orientations, precision=self.precision
+        )
 
-    def _log_probs_with_dropout(self, model: nn.Module, images: Tensor, labels: Tensor, number: int) -> Tensor:
-        """The same, with the dropout that belongs to this number on the clock, whatever the labels."""
-        torch.manual_seed(derive_seed(self.options.seed, "discriminative dropout", number))
-        return self._log_probs(model, images, labels)
+    def _log_probs_with_dropout(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The same, with the dropout that belongs to the first number on the clock, whatever the labels."""
+        torch.manual_seed(derive_seed(self.options.seed, "discriminative dropout", batch.first))
+        return self._log_probs(model, batch)
 
 
 def posterior_nll(margins: Tensor, each_stands_for: float) -> Tensor:

@@ -15,7 +15,7 @@ from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import build_model, load_weights
 from cpixelcnn.runs.models import find_model
 
-_MAY_GROW = ("nr_resnets", "nr_filters")
+_MAY_GROW = ("nr_resnets", "nr_filters", "nr_orientations")
 ARCHITECTURE = (*_MAY_GROW, "nr_logistic_mix", "early_fusion", "film", "class_embedding_dim")
 _ROWS_ARE_CLASSES = ("early_fusion.z", "class_embedding.weight")
 
