@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import importlib
 import io
 import json
@@ -20,6 +22,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+import typer.main
 from PIL import Image
 from torch import Tensor, nn
 
@@ -35,6 +38,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 sys.path.insert(0, str(Path(__file__).parent))  # also for new processes, which import what they do by name
 import forked  # noqa: E402
+
+# Few tests leave reference cycles, and each search for them goes through the million objects of what is imported.
+gc.set_threshold(20_000, 10, 10)
 
 # Waiting for the disk matters when a machine loses its power, which happens in no test, and takes longer than most.
 os.fsync = lambda descriptor: None
@@ -57,8 +63,11 @@ class Outcome:
 
 
 @pytest.fixture(scope="session")
-def cli() -> Callable[..., Outcome]:
-    """Call `cpixelcnn` with these arguments, in this process: importing torch once is enough."""
+def cli() -> Iterator[Callable[..., Outcome]]:
+    """Call `cpixelcnn` with these arguments, in this process: importing torch once is enough.
+
+    So is reading the options of all commands once, which takes as long as some of them.
+    """
     from cpixelcnn.cli import app, console
 
     def run_command(*arguments: object) -> Outcome:
@@ -74,7 +83,8 @@ def cli() -> Callable[..., Outcome]:
         assert "Traceback" not in err.getvalue()
         return Outcome(code, out.getvalue(), err.getvalue())
 
-    return run_command
+    with patch.object(typer.main, "get_command", functools.cache(typer.main.get_command)):
+        yield run_command
 
 
 @pytest.fixture

@@ -35,15 +35,24 @@ class ForkedCommand:
         folder: of the files `stdout` and `stderr`.
         arguments: of the command.
         stdin: what it reads.
+        stdout, stderr: files, or pipes with a name, in place of those in the folder.
+        ignored: signals that it ignores from the start.
     """
 
     def __init__(
-        self, context: ForkServerContext, folder: Path, arguments: Sequence[object], stdin: str | Path = os.devnull
+        self,
+        context: ForkServerContext,
+        folder: Path,
+        arguments: Sequence[object],
+        stdin: str | Path = os.devnull,
+        stdout: str | Path | None = None,
+        stderr: str | Path | None = None,
+        ignored: Sequence[int] = (),
     ) -> None:
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
-        streams = (stdin, self._stdout, self._stderr)
+        streams = (stdin, stdout or self._stdout, stderr or self._stderr)
         self._process = context.Process(
-            target=_run, args=([*map(str, arguments)], streams, os.getcwd(), dict(os.environ))
+            target=_run, args=([*map(str, arguments)], streams, tuple(ignored), os.getcwd(), dict(os.environ))
         )
         self._process.start()
 
@@ -85,11 +94,19 @@ class ForkedCommand:
         return self._stderr.read_text() if self._stderr.exists() else ""
 
 
-def _run(arguments: list[str], streams: Sequence[str | Path], directory: str, environment: Mapping[str, str]) -> None:
+def _run(
+    arguments: list[str],
+    streams: Sequence[str | Path],
+    ignored: Sequence[int],
+    directory: str,
+    environment: Mapping[str, str],
+) -> None:
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background ignores
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
     for number, path in enumerate(streams):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY), number)
     sys.stdin, sys.stdout, sys.stderr = (
@@ -99,4 +116,10 @@ def _run(arguments: list[str], streams: Sequence[str | Path], directory: str, en
     sys.argv = ["cpixelcnn", *arguments]
     from cpixelcnn.cli.interrupt import main
 
-    main()
+    try:
+        main()
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            sys.stderr = None  # type: ignore[assignment]  # an interpreter that ends says nothing of it, multiprocessing does

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 IMPORT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background ignores
 from cpixelcnn.cli.interrupt import handle_early_interrupts
 handle_early_interrupts()
 try:

@@ -40,7 +40,7 @@ def training(photographs: Path) -> list[object]:
     data = ["--dataset", "folder", "--data-dir", photographs, "--image-size", 8]
     sizes = ["--nr-filters", 4, "--nr-logistic-mix", 2, "--batch-size", 4]
     intervals = ["--eval-interval", 1, "--save-interval", 1]
-    return ["train", *data, *sizes, *intervals, "--precision", "float32", "--device", "cpu"]
+    return ["train", *data, *sizes, *intervals, "--precision", "float32", "--device", "cpu", "--no-test"]
 
 
 @pytest.fixture(scope="session")

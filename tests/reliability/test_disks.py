@@ -128,7 +128,10 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "damage",
+    [kind if kind in ("half", "one bit flipped") else pytest.param(kind, marks=pytest.mark.slow) for kind in DAMAGE],
+)
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(cli: Cli, run: Path, damage: str) -> None:
     older, newest = checkpoint_paths(run)
     for name in ("ema.safetensors", "model.safetensors"):
@@ -226,9 +229,7 @@ def test_two_trainings_into_one_directory(cli: Cli, training: list[object], run:
     assert sorted(path.name for path in checkpoint_paths(run)) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["a run", "läuft 猫 ☃", "[red]run[/red] [0]", "-run", "--json", ":pizza:", "50%", "a'b\"c"]
-)
+@pytest.mark.parametrize("name", ["-läuft 猫 ☃ :pizza:", "[red]a'b\"c[/red] [0] 50%", "--json"])
 def test_odd_places(cli: Cli, training: list[object], name: str) -> None:
     outcome = cli(*training, "--epochs", 1, "--out", name)
     assert outcome.code == 0, outcome.err

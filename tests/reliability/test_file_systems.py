@@ -56,7 +56,7 @@ def test_without_links(cli: Cli, copy: Callable[..., Path], monkeypatch: pytest.
     assert (run / "last").read_text() == "step-00000009\n"
 
 
-@pytest.mark.parametrize("reference", ["run", "run/last"])
+@pytest.mark.parametrize("reference", [pytest.param("run", marks=pytest.mark.slow), "run/last"])
 def test_copied_with_links_followed(cli: Cli, copy: Callable[..., Path], reference: str) -> None:
     run = copy(links=False)
     assert not (run / "last").is_symlink()

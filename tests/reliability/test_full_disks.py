@@ -169,8 +169,17 @@ def raise_as_safetensors(*_: Any, **__: Any) -> None:
     raise SafetensorError(SAFETENSORS)
 
 
-@pytest.mark.parametrize("first", [1, 2, 3], ids=["first epoch", "second epoch", "last epoch"])
-@pytest.mark.parametrize("library", ["torch", "safetensors"])
+@pytest.mark.parametrize(
+    ("library", "first"),
+    [
+        pytest.param("torch", 1, id="torch, first epoch"),
+        pytest.param("torch", 2, marks=pytest.mark.slow, id="torch, second epoch"),
+        pytest.param("torch", 3, id="torch, last epoch"),
+        pytest.param("safetensors", 1, marks=pytest.mark.slow, id="safetensors, first epoch"),
+        pytest.param("safetensors", 2, id="safetensors, second epoch"),
+        pytest.param("safetensors", 3, marks=pytest.mark.slow, id="safetensors, last epoch"),
+    ],
+)
 def test_the_errors_of_the_libraries(
     cli: Cli, training: list[object], monkeypatch: pytest.MonkeyPatch, library: str, first: int
 ) -> None:

@@ -73,7 +73,15 @@ def train_killed_at(fork: Callable[..., Any], cli: Callable[..., Any], tmp_path:
     return train_killed_at
 
 
-@pytest.mark.parametrize("text", ["", '{"epoch": 1', "[]\n", '{"epoch": 1, "unknown": 2}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"epoch": 1',
+        pytest.param("[]\n", marks=pytest.mark.slow),
+        pytest.param('{"epoch": 1, "unknown": 2}\n', marks=pytest.mark.slow),
+    ],
+)
 def test_damaged_figures_do_not_keep_a_run_from_going_on(
     cli: Callable[..., Any], trained: Callable[..., Path], text: str
 ) -> None:

@@ -15,7 +15,7 @@ from cpixelcnn.training import objective
 Cli = Callable[..., Any]
 
 
-@pytest.mark.parametrize("step", [4, 5])
+@pytest.mark.parametrize("step", [pytest.param(4, marks=pytest.mark.slow), 5])
 def test_a_training_that_runs_out_of_memory(
     cli: Cli, training: list[object], monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:

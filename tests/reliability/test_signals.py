@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shlex
 import signal
 import subprocess
@@ -50,8 +51,14 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("place", "number", "code"),
+    [
+        *((place, signal.SIGINT, 130) for place in PLACES),
+        ("a step", signal.SIGTERM, 143),
+        *(pytest.param(place, signal.SIGTERM, 143, marks=pytest.mark.slow) for place in PLACES if place != "a step"),
+    ],
+)
 def test_one_signal_saves_and_tells_how_to_go_on(
     cli: Cli, training: list[object], during: Callable[..., None], place: str, number: int, code: int
 ) -> None:
@@ -81,7 +88,9 @@ def test_the_command_that_is_printed_works(cli: Cli, training: list[object], dur
     assert read_manifest(Path("it's [my] run; $HOME/last"))["finished"]
 
 
-@pytest.mark.parametrize("place", ["a step", "validation", "saving", "drawing samples"])
+@pytest.mark.parametrize(
+    "place", ["a step", pytest.param("validation", marks=pytest.mark.slow), "saving", "drawing samples"]
+)
 def test_a_second_ctrl_c_stops_at_once(
     cli: Cli, trained: Callable[..., Path], during: Callable[..., None], place: str
 ) -> None:
@@ -130,44 +139,37 @@ def test_a_process_of_its_own(fork: Any, training: list[object], number: int, co
     verify_checkpoint(Path("run/last"))
 
 
-def test_nohup(start: Any, training: list[object]) -> None:
+def test_nohup(fork: Any, training: list[object]) -> None:
     """What ignores SIGHUP when it begins (nohup does that for it) outlives the terminal."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a process that is started inherits
-    try:
-        process = start(*training, "--epochs", 60, "--out", "run")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    process = fork(*training, "--epochs", 10_000, "--out", "run", ignored=[signal.SIGHUP])
 
-    def wait_for(epochs: int) -> None:
-        lines = 0
-        while lines <= epochs and process.poll() is None:
-            time.sleep(0.01)
-            lines = len(Path("run/metrics.csv").read_text().splitlines()) if Path("run/metrics.csv").exists() else 0
+    def has_validated(epochs: int) -> bool:
+        figures = Path("run/metrics.jsonl")
+        return figures.exists() and len(figures.read_text().splitlines()) >= epochs
 
-    wait_for(1)
+    process.wait_for(lambda: has_validated(1))
     process.send_signal(signal.SIGHUP)
-    wait_for(2)
+    process.wait_for(lambda: has_validated(3))
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
+    assert process.wait(60) == 143, process.err
     verify_checkpoint(Path("run/last"))
 
 
-def test_a_reader_that_has_gone_away_does_not_stop_the_training(training: list[object]) -> None:
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_has_gone_away_does_not_stop_the_training(fork: Any, training: list[object], stream: str) -> None:
     """`cpixelcnn train | head -1`: the pipe is broken from the second line on; the training is what matters."""
-    command = shlex.join([sys.executable, "-m", "cpixelcnn", *map(str, training), "--epochs", "2", "--out", "run"])
-    done = shell(f"{command} 2>errors.txt | head -n 1; exit ${{PIPESTATUS[0]}}")
-    errors = Path("errors.txt").read_text()
-    assert len(done.stdout.splitlines()) == 1
-    assert "Traceback" not in errors
-    assert "Exception ignored" not in errors
-    assert read_manifest(Path("run/last"))["finished"] is True, errors
-    assert done.returncode == 0, errors
-
-
-def shell(script: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(["bash", "-c", script], capture_output=True, env=environment, timeout=100, check=False)
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    process = fork(*training, "--epochs", 3, "--out", "run", **{stream: "pipe"})
+    process.wait_for(lambda: select.select([reader], [], [], 0)[0])
+    os.close(reader)
+    assert process.wait(60) == 0, process.err
+    assert read_manifest(Path("run/last"))["finished"] is True
+    if stream == "stderr":
+        assert "epoch 3/3" in process.out  # what goes to stdout still arrives
+    else:
+        assert "Traceback" not in process.err
+        assert "Exception ignored" not in process.err
 
 
 @pytest.fixture
@@ -177,14 +179,6 @@ def nobody_reads() -> Iterator[int]:
     os.close(reader)
     yield writer
     os.close(writer)
-
-
-def test_a_broken_stderr_does_not_stop_the_training(start: Any, training: list[object], nobody_reads: int) -> None:
-    process = start(*training, "--epochs", 2, "--out", "run", stderr=nobody_reads)
-    out, _ = process.communicate(timeout=100)
-    assert read_manifest(Path("run/last"))["finished"] is True
-    assert process.returncode == 0
-    assert b"epoch 2/2" in out  # what goes to stdout still arrives
 
 
 def test_a_document_that_nobody_reads_is_no_error(start: Any, trained: Callable[..., Path], nobody_reads: int) -> None:
@@ -199,7 +193,7 @@ def test_a_document_that_nobody_reads_is_no_error(start: Any, trained: Callable[
 def test_streams_that_are_closed_from_the_start(training: list[object]) -> None:
     """`cpixelcnn train >&- 2>&-`, as some job schedulers start their jobs."""
     command = shlex.join([sys.executable, "-m", "cpixelcnn", *map(str, training), "--epochs", "1", "--out", "run"])
-    done = shell(f"{command} >&- 2>&-")
+    done = subprocess.run(["bash", "-c", f"{command} >&- 2>&-"], capture_output=True, timeout=100, check=False)
     assert Path("run/last/manifest.json").exists()
     assert read_manifest(Path("run/last"))["finished"] is True
     assert done.returncode == 0

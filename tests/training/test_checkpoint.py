@@ -52,6 +52,23 @@ def save(run: Path, config: Callable[..., RunConfig], train_state: TrainState) -
     return save
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `saved_twice` keeps what it copies."""
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
+@pytest.fixture
+def saved_twice(kept: Path, save: Callable[..., Path], run: Path) -> tuple[Path, Path]:
+    """The checkpoints of steps 1 and 2, saved once and copied for each test."""
+    if not kept.exists():
+        save(1), save(2)
+        shutil.copytree(run, kept, symlinks=True)
+    shutil.copytree(kept, run, symlinks=True, dirs_exist_ok=True)
+    older, newest = checkpoint_paths(run)
+    return older, newest
+
+
 def steps(run: Path) -> list[int]:
     return [int(path.name.removeprefix("step-")) for path in checkpoint_paths(run)]
 
@@ -89,9 +106,9 @@ def test_links_survive_moving_the_run(save: Callable[..., Path], run: Path, tmp_
     ],
 )
 def test_damage_is_noticed_and_the_one_before_is_taken(
-    save: Callable[..., Path], run: Path, name: str, damage: Callable[[bytes], bytes | None]
+    saved_twice: tuple[Path, Path], run: Path, name: str, damage: Callable[[bytes], bytes | None]
 ) -> None:
-    older, newest = save(1), save(2)
+    older, newest = saved_twice
     content = damage((newest / name).read_bytes())
     (newest / name).unlink()
     if content is not None:
@@ -108,8 +125,8 @@ def test_damage_is_noticed_and_the_one_before_is_taken(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"manifest_version": 1}', "<html>", '{"manifest_version": "x", "files": {}}']
 )
-def test_a_damaged_manifest_is_noticed(save: Callable[..., Path], run: Path, content: str) -> None:
-    older, newest = save(1), save(2)
+def test_a_damaged_manifest_is_noticed(saved_twice: tuple[Path, Path], run: Path, content: str) -> None:
+    older, newest = saved_twice
     (newest / "manifest.json").write_text(content)
     found = find_checkpoint(run)
     assert found is not None

@@ -43,7 +43,12 @@ def test_auto_does_not_compile(name: str, device: str, wanted: bool) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"early_fusion": "template", "film": "mlp", "nr_resnets": 2}, {"early_fusion": "none", "film": "none"}],
+    [
+        {},
+        {"early_fusion": "template", "film": "mlp"},
+        pytest.param({"early_fusion": "none", "film": "none"}, marks=pytest.mark.slow),  # a part of the first
+        pytest.param({"nr_resnets": 2}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_network_is_one_graph_that_computes_the_same(
     make_model: Callable[..., PixelCNN], options: dict[str, Any]
@@ -121,21 +126,45 @@ def fail_to_compile(*_: Any) -> Any:
     raise RuntimeError("no working C++ compiler\nand a long story")
 
 
-def only_forward(graph: Any, inputs: list[Tensor]) -> Any:
-    """Compiles forward passes, but no backward ones: a backend for torch.compile."""
+class NoBackward(torch.autograd.Function):
+    """The identity, without a backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return fail_to_compile()
+
+
+def only_forward(network: Any, **_: Any) -> Any:
+    """What torch.compile returns where only the forward passes can be compiled: backward ones are, when needed."""
+    return lambda x, labels: NoBackward.apply(network(x, labels))
+
+
+def only_forward_by_torch(network: Any, **_: Any) -> Any:
+    """The same by torch.compile."""
     from torch._dynamo.backends.common import aot_autograd
 
-    return aot_autograd(fw_compiler=lambda graph, _: graph.forward, bw_compiler=fail_to_compile)(graph, inputs)
+    backend = aot_autograd(fw_compiler=lambda graph, _: graph.forward, bw_compiler=fail_to_compile)
+    return compile_by_torch(network, backend=backend)
+
+
+compile_by_torch = torch.compile
+FAILURES = {
+    "forward": lambda network, **_: compile_by_torch(network, backend=fail_to_compile),
+    "backward": only_forward,
+    "backward by torch": only_forward_by_torch,
+}
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")
-@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize("where", ["forward", "backward", pytest.param("backward by torch", marks=pytest.mark.slow)])
 def test_where_it_fails_the_training_goes_on_without_and_says_so(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Callable[[Path], dict[str, Any]], where: str
 ) -> None:
-    original = torch.compile
-    backend = fail_to_compile if where == "forward" else only_forward
-    monkeypatch.setattr(compilation.torch, "compile", lambda network, **_: original(network, backend=backend))
+    monkeypatch.setattr(compilation.torch, "compile", FAILURES[where])
     recorder = fit(tmp_path / "run", epochs=1, compile="on")
     message = "torch.compile failed (no working C++ compiler); the training goes on without it"
     assert recorder.warnings == [message]

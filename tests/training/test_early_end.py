@@ -81,21 +81,32 @@ def test_patience_ends_a_training(
 
 
 def test_a_new_best_renews_it_and_epochs_without_validation_do_not_count(
-    fit: Fit, accuracies: list[float], result: dict[str, Any], rows: Rows, tmp_path: Path
+    fit: Fit,
+    accuracies: list[float],
+    result: dict[str, Any],
+    rows: Rows,
+    make_images: Callable[..., ImageSet],
+    tmp_path: Path,
 ) -> None:
     accuracies += [0.5, 0.4, 0.6, 0.5]
-    fit(tmp_path / "run", epochs=8, patience=2, eval_interval=2)
+    fit(tmp_path / "run", images=make_images(8), epochs=8, patience=2, eval_interval=2, save_interval=8)
     assert [row["accuracy"] for row in rows(tmp_path / "run")] == [None, 0.5, None, 0.4, None, 0.6, None, 0.5]
     assert result["result"].note == ""
 
 
-@pytest.mark.parametrize("stop_after_step", [4, 8, 9])
+@pytest.mark.parametrize("stop_after_step", [3, 5, 6])
 def test_it_survives_an_interruption(
-    fit: Fit, accuracies: list[float], rows: Rows, tmp_path: Path, stop_after_step: int
+    fit: Fit,
+    accuracies: list[float],
+    rows: Rows,
+    make_images: Callable[..., ImageSet],
+    tmp_path: Path,
+    stop_after_step: int,
 ) -> None:
+    """Within an epoch of two steps, with fewer and more validations behind it, and at the end of one."""
     accuracies += [0.5, 0.4, 0.4, 0.4, 0.9]
-    fit(tmp_path / "run", epochs=9, patience=3, stop_after_step=stop_after_step)
-    fit(tmp_path / "run", epochs=9, patience=3, resume=True)
+    fit(tmp_path / "run", images=make_images(16), epochs=9, patience=3, stop_after_step=stop_after_step)
+    fit(tmp_path / "run", images=make_images(16), epochs=9, patience=3, resume=True)
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [1, 2, 3, 4]
 
 

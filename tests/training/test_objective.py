@@ -197,7 +197,7 @@ def test_a_weight_of_zero_changes_nothing_in_a_training(
 
 
 def test_the_term_lowers_the_posterior_nll(fit: Fit, tmp_path: Path) -> None:
-    options = {"epochs": 4, "lr": 0.003, "lr_decay": 1.0, "dropout": 0.0, "ema_decay": 0.0}
+    options = {"epochs": 2, "lr": 0.006, "lr_decay": 1.0, "dropout": 0.0, "ema_decay": 0.0}
     nll = {
         weight: fit(tmp_path / str(weight), discriminative_weight=weight, discriminative_share=1.0, **options)
         .epochs[-1][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ EVERYTHING = {
     "lr_final": 0.1,
     "warmup_steps": 3,
     "weight_decay": 0.5,
-    "accumulate": 3,
+    "accumulate": 2,
     "shift": 2,
     "balanced": True,
     "discriminative_weight": 0.1,
@@ -94,7 +95,14 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("stop_after_step", [2, 6, 7])
+@pytest.mark.parametrize(
+    "stop_after_step",
+    [
+        pytest.param(2, id="while it warms up"),
+        pytest.param(3, marks=pytest.mark.slow, id="after the last step of an epoch"),
+        pytest.param(4, id="in the second epoch"),
+    ],
+)
 def test_interrupted_equals_uninterrupted_with_everything_switched_on(
     fit: Fit,
     uninterrupted: Callable[..., Path],
@@ -104,9 +112,9 @@ def test_interrupted_equals_uninterrupted_with_everything_switched_on(
     tmp_path: Path,
     stop_after_step: int,
 ) -> None:
-    whole, parts = uninterrupted(**EVERYTHING), tmp_path / "parts"
-    fit(parts, stop_after_step=stop_after_step, **EVERYTHING)
-    fit(parts, resume=True, **EVERYTHING)
+    whole, parts = uninterrupted(2, **EVERYTHING), tmp_path / "parts"
+    fit(parts, epochs=2, stop_after_step=stop_after_step, **EVERYTHING)
+    fit(parts, epochs=2, resume=True, **EVERYTHING)
     assert differences(state(whole), state(parts)) == []
     assert rows(whole) == rows(parts)
 
@@ -172,8 +180,7 @@ def test_an_interruption_during_validation_repeats_the_validation_alone(
 def test_more_epochs_continue(
     fit: Fit, uninterrupted: Callable[..., Path], state: State, rows: Rows, differences: Differences, tmp_path: Path
 ) -> None:
-    whole, parts = uninterrupted(), tmp_path / "parts"
-    fit(parts, epochs=2)
+    whole, parts = uninterrupted(), shutil.copytree(uninterrupted(2), tmp_path / "parts", symlinks=True)
     fit(parts, resume=True, epochs=3)
     assert differences(state(whole), state(parts)) == []
     assert [row["epoch"] for row in rows(parts)] == [1, 2, 3]
@@ -218,14 +225,21 @@ def test_killed_between_the_record_and_its_checkpoint(
     assert [row["epoch"] for row in rows(run)] == [1, 2, 3]
 
 
-def test_a_sparse_save_interval_leaves_no_duplicate(fit: Fit, rows: Rows, tmp_path: Path, recorder_class: Any) -> None:
+def test_a_sparse_save_interval_leaves_no_duplicate(
+    fit: Fit, rows: Rows, make_images: Callable[..., ImageSet], tmp_path: Path, recorder_class: Any
+) -> None:
     class Killer(recorder_class):  # type: ignore[misc]
         def on_step(self, step: Any) -> None:
             if step.epoch == 4:
                 raise Killed
 
     run = tmp_path / "run"
-    options = {"epochs": 6, "save_interval": 3, "eval_interval": 6}  # no validation, so no best checkpoint in between
+    options: dict[str, Any] = {
+        "epochs": 6,
+        "save_interval": 3,
+        "eval_interval": 6,
+    }  # no validation, so no best checkpoint in between
+    options |= {"images": make_images(8)}  # one step
     with pytest.raises(Killed):
         fit(run, recorder=Killer(), **options)
     assert [row["epoch"] for row in rows(run)] == [1, 2, 3, 4]
@@ -263,11 +277,10 @@ def test_changed_moments_are_used(fit: Fit, state: State, tmp_path: Path, field:
 
 @pytest.mark.parametrize("count", [26, 14])
 def test_a_data_set_of_another_size_is_not_mistaken_for_the_old_one(
-    fit: Fit, make_images: Callable[..., ImageSet], tmp_path: Path, count: int
+    fit: Fit, uninterrupted: Callable[..., Path], make_images: Callable[..., ImageSet], tmp_path: Path, count: int
 ) -> None:
     """It is refused with both numbers, or the next epoch is one of the new images, each of them once."""
-    run = tmp_path / "run"
-    fit(run, epochs=2)
+    run = shutil.copytree(uninterrupted(2), tmp_path / "run", symlinks=True)
     refusal, steps = "", []
     try:
         steps = fit(run, resume=True, epochs=3, images=make_images(count)).steps

@@ -48,9 +48,9 @@ def train(fit: Fit, state: State, rows: Rows, run: Path, **options: Any) -> tupl
 def test_a_training_is_the_same_when_they_are_late(
     fit: Fit, state: State, rows: Rows, differences: Differences, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    steps, warnings, lines, at_once = train(fit, state, rows, tmp_path / "at once")
+    steps, warnings, lines, at_once = train(fit, state, rows, tmp_path / "at once", epochs=2)
     request.getfixturevalue("late")
-    late_steps, late_warnings, late_lines, late = train(fit, state, rows, tmp_path / "late")
+    late_steps, late_warnings, late_lines, late = train(fit, state, rows, tmp_path / "late", epochs=2)
     assert (late_steps, late_warnings, late_lines) == (steps, warnings, lines)
     assert differences(late, at_once) == []
 
@@ -60,9 +60,9 @@ def test_interrupted_and_resumed_when_they_are_late(
     fit: Fit, state: State, rows: Rows, differences: Differences, tmp_path: Path
 ) -> None:
     parts, whole = tmp_path / "parts", tmp_path / "whole"
-    fit(parts, stop_after_step=4)
-    fit(parts, resume=True)
-    fit(whole)
+    fit(parts, epochs=2, stop_after_step=4)
+    fit(parts, epochs=2, resume=True)
+    fit(whole, epochs=2)
     assert rows(parts) == rows(whole)
     assert differences(state(parts), state(whole)) == []
 

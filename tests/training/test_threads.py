@@ -112,7 +112,11 @@ def test_measuring_changes_nothing(
 ) -> None:
     fit(tmp_path / "plain", epochs=1, threads="1")
     monkeypatch.setattr(module, "FEWEST_STEPS", 0)
-    monkeypatch.setattr(Threads, "_set", lambda *_: (torch.set_num_threads(1), module.ThreadsChoice(1, "test"))[1])
+    monkeypatch.setattr(module, "ROUNDS", 1)
+    torch.set_num_threads(1)  # with another number of threads, sums are added in another sequence
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(Threads, "_set", lambda *_: module.ThreadsChoice(1, "test"))
     fit(tmp_path / "measured", epochs=1)
     assert differences(state(tmp_path / "plain"), state(tmp_path / "measured")) == []
 

@@ -61,7 +61,7 @@ class WeightNormConv(nn.Module):
         self.init_scale = init_scale
         self.initialising = False
         channels = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        self.v = nn.Parameter(0.05 * torch.randn(*channels, *kernel_size))
+        self.v = nn.Parameter(torch.randn(*channels, *kernel_size).mul_(0.05))
         self.g = nn.Parameter(torch.ones(out_channels))
         self.b = nn.Parameter(torch.zeros(out_channels))
 
