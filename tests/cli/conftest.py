@@ -17,8 +17,8 @@ from cpixelcnn.datasets import embedded
 
 def small_splits(patch: pytest.MonkeyPatch) -> None:
     """Fewer embedded images than the data set has, in every command, `home`'s included."""
-    patch.setattr(embedded, "VALIDATION_SIZE", 100)
-    patch.setattr(embedded, "TEST_SIZE", 200)
+    patch.setattr(embedded, "VALIDATION_SIZE", 60)
+    patch.setattr(embedded, "TEST_SIZE", 60)
 
 
 @pytest.fixture(autouse=True)

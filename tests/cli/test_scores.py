@@ -38,7 +38,7 @@ def test_eval_by_default_takes_the_newest_run_and_the_test_split(
     outcome = cli("eval", "--json")
     assert outcome.code == 0, outcome.err
     document = outcome.document
-    assert (document["dataset"], document["split"], document["n_images"]) == ("embedded", "test", 200)
+    assert (document["dataset"], document["split"], document["n_images"]) == ("embedded", "test", 60)
     assert Path(document["model"]).samefile(run / "best" / "ema.safetensors")
     assert "newest finished run" in outcome.err
     assert "embedded-tiny-1" in outcome.err
@@ -52,7 +52,7 @@ def test_eval_by_default_takes_the_newest_run_and_the_test_split(
     assert document["ece"] == pytest.approx(scores.ece)
     assert document["bpd"] == pytest.approx(density.bpd)
     assert document["bpd_marginal"] == pytest.approx(density.bpd_marginal)
-    assert sum(map(sum, document["confusion"])) == 200
+    assert sum(map(sum, document["confusion"])) == 60
 
 
 def test_eval_by_path_for_people(cli: Cli, run: Path) -> None:
@@ -168,7 +168,7 @@ def test_bpd(cli: Cli, home: Path, embedded: Evaluation, monkeypatch: pytest.Mon
     monkeypatch.chdir(home)
     document = cli("bpd", "--json").document
     assert {"bpd", "bpd_marginal", "stderr", "n_images"} <= set(document)
-    assert document["n_images"] == 200
+    assert document["n_images"] == 60
     assert document["bpd"] == pytest.approx(embedded.density.bpd)
     assert document["bpd_marginal"] == pytest.approx(embedded.density.bpd_marginal)
     assert document["stderr"] == pytest.approx(embedded.density.stderr)

@@ -75,7 +75,7 @@ def test_every_field_of_the_training_has_its_option(cli: Cli) -> None:
     arguments: list[object] = []
     for name, value in given.items():
         arguments += ["--" + name.replace("_", "-"), *([] if value is True else [value])]
-    document = cli("train", *arguments, "--dry-run").document
+    document = cli("train", *arguments, "--train-size", 4, "--dry-run").document
     assert {name: document["train"][name] for name in given} == given
     assert set(document["train"]) == {field.name for field in fields(TrainConfig)}
 
@@ -84,7 +84,7 @@ def test_the_first_command_of_all(home: Path, run: Path) -> None:
     out, err = (home / "stdout.txt").read_text(), (home / "stderr.txt").read_text()
     assert "epoch 1/1" in out
     assert "accuracy" in out
-    assert "on 200 test images" in out
+    assert "on 60 test images" in out
     assert "parameters" in err
     assert "16 for training, 20 for validation" in err
     assert "cpixelcnn sample --model runs/embedded-tiny-1" in err
@@ -138,6 +138,7 @@ def test_patience_and_what_a_finished_run_says(
     assert "has stopped early (2 validations without a new best); pass a larger --patience, or 0" in outcome.err
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_run_from_the_weights_of_another(cli: Cli, run: Path) -> None:
     arguments = ["train", "--init-from", run, "--train-size", 16, "-x", 1, "--eval-images", 8, "-o", "finer"]
     document = cli(*arguments, "--dry-run").document
@@ -332,7 +333,7 @@ def test_what_a_run_found_is_kept(run: Path) -> None:
     assert results["finished"] is True
     assert results["best_epoch"] == 1
     assert 0 <= results["validation"]["accuracy"] <= 1
-    assert results["test"]["n_images"] == 200
+    assert results["test"]["n_images"] == 60
     assert results["test"]["bpd"] > 0
 
 
