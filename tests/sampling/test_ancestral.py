@@ -115,7 +115,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("network", "how"), VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(
+    ("network", "how"),
+    [
+        pytest.param(*of, id=name, marks=[pytest.mark.slow] * (name in ("template", "grey", "two resnets")))
+        for name, of in VARIANTS.items()
+    ],
+)
 def test_recorded_rows_make_the_same_images(
     network: dict[str, Any],
     how: dict[str, Any],

@@ -43,7 +43,7 @@ def given(model: PixelCNN, make_images: Callable[..., Tensor]) -> Tensor:
 
 
 @how
-@pytest.mark.parametrize("from_row", [1, 4, 5])
+@pytest.mark.parametrize("from_row", [1, 5])
 def test_rows_above_stay_bit_for_bit(from_row: int, options: SamplingOptions, model: PixelCNN, given: Tensor) -> None:
     before = given.clone()
     completed = sample(model, LABELS, seed=2, given=given, from_row=from_row, options=options).images

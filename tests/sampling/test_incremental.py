@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ networks = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(network=networks, n=st.integers(1, 4), data=st.data())
 def test_parameters_are_the_full_networks(
     network: dict[str, Any],
@@ -160,15 +161,26 @@ def test_later_changes_of_the_model_are_not_seen(
 LABELS = [0, 1, 2, 2, 1, 0, 1]
 
 
-EVERY_FUSION = [(early, film) for early in ("vector", "template", "none") for film in ("linear", "mlp", "none")]
+NETWORKS = [  # early fusion, FiLM, channels, rows and columns
+    ("vector", "linear", 3, (5, 6)),
+    ("template", "mlp", 3, (5, 6)),
+    ("none", "none", 3, (5, 6)),
+    ("template", "none", 1, (5, 6)),
+    ("none", "mlp", 1, (5, 6)),
+    ("vector", "linear", 1, (9, 3)),
+    ("vector", "linear", 3, (1, 6)),
+    ("vector", "linear", 3, (6, 1)),
+]
+OTHERS = [
+    *product(("vector", "template", "none"), ("linear", "mlp", "none"), (1, 3), [(5, 6)]),
+    *product(["vector"], ["linear"], (1, 3), [(4, 4), (9, 3), (1, 6), (6, 1)]),
+]
 
 
 @pytest.mark.parametrize(
-    ("early_fusion", "film", "size"),
-    [(*fusion, (5, 6)) for fusion in EVERY_FUSION]
-    + [("vector", "linear", size) for size in [(4, 4), (9, 3), (1, 6), (6, 1)]],
+    ("early_fusion", "film", "image_channels", "size"),
+    NETWORKS + [pytest.param(*network, marks=pytest.mark.slow) for network in OTHERS if network not in NETWORKS],
 )
-@pytest.mark.parametrize("image_channels", [1, 3])
 def test_both_samplers_make_the_same_images(
     early_fusion: str,
     film: str,

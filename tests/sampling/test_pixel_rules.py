@@ -127,9 +127,11 @@ def draw_row(
     return images
 
 
-@pytest.mark.parametrize("weight", [0.0, 2.0])
 @pytest.mark.parametrize("with_second_model", [False, True])
-@pytest.mark.parametrize(("image_channels", "at"), [(1, (0, 0)), (1, (2, 0)), (3, (0, 1)), (3, (2, 2))])
+@pytest.mark.parametrize(
+    ("image_channels", "at", "weight"),
+    [(1, (0, 0), 2.0), (1, (2, 0), 2.0), (3, (0, 1), 2.0), (3, (2, 2), 2.0), (3, (2, 2), 0.0)],
+)
 def test_guided_probabilities_are_those_of_the_definition(
     image_channels: int, at: tuple[int, int], with_second_model: bool, weight: float, make_model: MakeModel
 ) -> None:

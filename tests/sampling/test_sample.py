@@ -90,8 +90,7 @@ def test_noise(model: PixelCNN) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
-@pytest.mark.parametrize("image_channels", [1, 3])
+@pytest.mark.parametrize(("image_channels", "size"), [(1, (3, 5)), (3, (4, 4))])
 @pytest.mark.parametrize(("early_fusion", "film"), FUSIONS)
 def test_sampling_inverts_the_likelihood(
     early_fusion: str,
