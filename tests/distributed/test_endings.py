@@ -71,11 +71,12 @@ def test_the_time_of_one_process_is_that_of_all(start: Start, train_argv: list[s
 
 def early_failures() -> list[Any]:
     """Arguments, trouble of which process, exit code, message."""
+    slow = pytest.mark.slow
     return [
-        pytest.param(["--out", "/proc/no"], {}, 2, "cannot be written to", id="leader: directory"),
+        pytest.param(["--out", "/proc/no"], {}, 2, "cannot be written to", id="leader: directory", marks=slow),
         pytest.param(["--resume", "nowhere"], {}, 4, "no such run", id="leader: plan"),
         pytest.param(["--batch-size", "1"], {}, 2, "--batch-size 1 is for all processes", id="all: too small a batch"),
-        pytest.param(["--device", "cuda:99"], {}, 2, "--device cuda:99 is not there", id="all: device"),
+        pytest.param(["--device", "cuda:99"], {}, 2, "--device cuda:99 is not there", id="all: device", marks=slow),
         pytest.param([], {1: distributed_work.bad_images}, 3, "this machine is empty", id="the other: images"),
         pytest.param([], {0: distributed_work.no_room}, 4, "No space left", id="leader: the last checkpoint"),
         pytest.param(["--max-bad-steps", "2"], {1: distributed_work.not_finite}, 5, "2 steps in a row", id="NaN"),

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from cpixelcnn.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from cpixelcnn.datasets import embedded
 from cpixelcnn.datasets.drawings import CLASSES, draw
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.weights import save_weights
@@ -61,7 +62,10 @@ def test_every_example_is_listed() -> None:
         assert f"({path.name})" in listed
 
 
-def test_train_and_classify(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("no_pictures")
+def test_train_and_classify(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "VALIDATION_SIZE", 20)
+    monkeypatch.setattr(embedded, "TEST_SIZE", 20)
     small = ["--epochs", "1", "--train-size", "16", "--test-images", "8", "--image-size", "8", "--nr-filters", "4"]
     main_of("train_and_classify")([*small, "--out", "run"])
     shown = capsys.readouterr().out

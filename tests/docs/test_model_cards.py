@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cpixelcnn.datasets import embedded
 from cpixelcnn.model.weights import load_weights, read_card
 from cpixelcnn.runs.models import load, shipped_models
 from cpixelcnn.storage import file_digest
@@ -82,6 +83,8 @@ def test_the_command_of_a_card_makes_such_a_model(
     """In small: one epoch of a few images with few filters, but for that as it stands; then shipped, and used."""
     shutil.copytree(PRETRAINED, tmp_path / "pretrained")
     monkeypatch.setattr(ship_model, "SHIPPED", tmp_path / "pretrained")
+    monkeypatch.setattr(embedded, "VALIDATION_SIZE", 20)
+    monkeypatch.setattr(embedded, "TEST_SIZE", 20)
     card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
     few_photographs(tmp_path / "DATA")
     with contextlib.chdir(tmp_path):

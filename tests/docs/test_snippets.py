@@ -103,6 +103,7 @@ def workplace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return {"cpixelcnn": cpixelcnn, "model": model, "images": images, "labels": labels}
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "python")], ids=lambda page: page.name)
 def test_python_runs(page: Path, workplace: dict[str, Any]) -> None:
     for snippet in snippets(page, "python"):

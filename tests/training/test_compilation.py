@@ -97,7 +97,7 @@ def compiled_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ("options", "trial", "steps"),
     [
         ({}, [8], [8, 8]),
-        ({"accumulate": 2}, [4], [4, 4, 4, 4]),
+        pytest.param({"accumulate": 2}, [4], [4, 4, 4, 4], marks=pytest.mark.slow),
         ({"accumulate": 3}, [3], [3, 3, 3, 3]),
         ({"discriminative_weight": 1.0}, [6, 2, 2], [6, 2, 2, 6, 2, 2]),  # one wrong class
     ],

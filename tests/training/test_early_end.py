@@ -94,7 +94,7 @@ def test_a_new_best_renews_it_and_epochs_without_validation_do_not_count(
     assert result["result"].note == ""
 
 
-@pytest.mark.parametrize("stop_after_step", [3, 5, 6])
+@pytest.mark.parametrize("stop_after_step", [3, pytest.param(5, marks=pytest.mark.slow), 6])
 def test_it_survives_an_interruption(
     fit: Fit,
     accuracies: list[float],

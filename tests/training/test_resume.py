@@ -119,6 +119,7 @@ def test_interrupted_equals_uninterrupted_with_everything_switched_on(
     assert rows(whole) == rows(parts)
 
 
+@pytest.mark.slow  # `test_a_chain_of_calls_without_time_comes_to_an_end` and the two above are quicker
 def test_stopped_and_resumed_after_every_step(
     fit: Fit, uninterrupted: Callable[..., Path], state: State, differences: Differences, tmp_path: Path
 ) -> None:

@@ -120,7 +120,15 @@ def test_what_a_killed_call_left_is_removed(fit: Callable[..., Any], tmp_path: P
     assert not leftover.exists()
 
 
-@pytest.mark.parametrize(("keep", "left"), [("1", [5]), (2, [4, 5]), ("all", [1, 2, 3, 4, 5]), ("every:3", [3, 4, 5])])
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [
+        ("1", [5]),
+        pytest.param(2, [4, 5], marks=pytest.mark.slow),
+        pytest.param("all", [1, 2, 3, 4, 5], marks=pytest.mark.slow),
+        ("every:3", [3, 4, 5]),
+    ],
+)
 def test_how_many_checkpoints_are_kept(fit: Callable[..., Any], tmp_path: Path, keep: object, left: list[int]) -> None:
     fit(tmp_path / "run", epochs=5, batch_size=20, eval_interval=5, keep_checkpoints=keep)
     names = [path.name for path in checkpoint_paths(tmp_path / "run")]
