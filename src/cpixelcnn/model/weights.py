@@ -51,6 +51,11 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         CheckpointError: not a weight file, damaged, another program's, or of a newer format.
     """
+    return _read_header(path)[0]
+
+
+def _read_header(path: Path) -> tuple[RunConfig, str]:
+    """Configuration and model card, of which a file may have none."""
     try:
         metadata, tensors = read_safetensors_header(path)
         if CONFIG not in metadata:
@@ -72,7 +77,7 @@ def read_config(path: Path) -> RunConfig:
         raise CheckpointError(f"{path} does not fit its own configuration ({difference}); it is damaged")
     if unusual := sorted({kind for kind, _ in tensors.values()} - _KINDS):
         raise CheckpointError(f"{path} has weights of the type {', '.join(unusual)}; save them in float32")
-    return config
+    return config, metadata.get(CARD, "")
 
 
 def read_card(path: Path) -> str:
@@ -81,8 +86,7 @@ def read_card(path: Path) -> str:
     Raises:
         CheckpointError: as `read_config`.
     """
-    read_config(path)
-    return read_safetensors_header(path)[0].get(CARD, "")
+    return _read_header(path)[1]
 
 
 def load_weights(path: Path) -> tuple[RunConfig, dict[str, Tensor]]:
