@@ -63,7 +63,7 @@ def saved_twice(kept: Path, save: Callable[..., Path], run: Path) -> tuple[Path,
     """The checkpoints of steps 1 and 2, saved once and copied for each test."""
     if not kept.exists():
         save(1), save(2)
-        shutil.copytree(run, kept, symlinks=True)
+        run.rename(kept)
     shutil.copytree(kept, run, symlinks=True, dirs_exist_ok=True)
     older, newest = checkpoint_paths(run)
     return older, newest
