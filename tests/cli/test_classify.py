@@ -297,7 +297,7 @@ def test_images_are_looked_at_as_when_the_calibration_was_fitted(cli: Cli, calib
     assert (views(), views("--views", 1), views("--uncalibrated")) == (2, 1, 1)
     CALIBRATIONS.save(calibrated, dataclasses.replace(stored, views=8))
     outcome = cli("classify", pictures, "--model", calibrated)
-    assert (outcome.code, "`nr_orientations` 4" in outcome.err or "--nr-orientations 4" in outcome.err) == (2, True)
+    assert (outcome.code, "--views 8 is for models that tell orientations apart" in outcome.err) == (2, True)
 
 
 def test_a_damaged_calibration(cli: Cli, calibrated: Path, pictures: Path) -> None:

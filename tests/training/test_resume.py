@@ -235,12 +235,8 @@ def test_a_sparse_save_interval_leaves_no_duplicate(
                 raise Killed
 
     run = tmp_path / "run"
-    options: dict[str, Any] = {
-        "epochs": 6,
-        "save_interval": 3,
-        "eval_interval": 6,
-    }  # no validation, so no best checkpoint in between
-    options |= {"images": make_images(8)}  # one step
+    # Epochs of one step, and no validation, so no best checkpoint in between.
+    options: dict[str, Any] = {"images": make_images(8), "epochs": 6, "save_interval": 3, "eval_interval": 6}
     with pytest.raises(Killed):
         fit(run, recorder=Killer(), **options)
     assert [row["epoch"] for row in rows(run)] == [1, 2, 3, 4]
