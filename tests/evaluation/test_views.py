@@ -13,6 +13,7 @@ from cpixelcnn.evaluation.class_log_probs import class_log_probs
 from cpixelcnn.evaluation.classify import classify
 from cpixelcnn.evaluation.views import VIEWS, view_log_probs
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.orientations import in_orientation
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_each_turned_view_is_scored_by_the_network_of_its_orientation(
     assert seen.shape == (8, 5, 3)
     assert torch.equal(seen[:2], view_log_probs(model, images, views=2))
     for number, view in enumerate(VIEWS):
-        of_view = model.in_orientation(view.quarter_turns)
+        of_view = in_orientation(model, view.quarter_turns)
         assert torch.equal(seen[number], class_log_probs(of_view, view.of(images)))
 
 

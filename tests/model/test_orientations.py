@@ -12,6 +12,7 @@ from torch import Tensor
 from cpixelcnn.errors import ConfigError
 from cpixelcnn.model.conditioning import NR_TURNS, turned
 from cpixelcnn.model.network import PixelCNN, pixel_log_probs
+from cpixelcnn.model.orientations import in_orientation
 
 Make = Callable[..., PixelCNN]
 Images = Callable[..., Tensor]
@@ -43,12 +44,12 @@ def test_each_orientation_is_a_network_of_its_own(model: PixelCNN, images: Tenso
     images = torch.stack([turned(image, int(k)) for image, k in zip(images, orientations, strict=True)])
     told = pixel_log_probs(model, images, LABELS, orientations=orientations).sum(dim=(1, 2))
     for k in (1, 2, 3):
-        of_one = model.in_orientation(k)
+        of_one = in_orientation(model, k)
         its = orientations == k
         torch.testing.assert_close(of_one.log_prob(images[its], LABELS[its]), told[its], rtol=1e-12, atol=0)
         assert of_one.config == dataclasses.replace(model.config, nr_orientations=1)
         assert not torch.allclose(model.log_prob(images[its], LABELS[its]), told[its])
-    assert model.in_orientation(0) is model
+    assert in_orientation(model, 0) is model
 
 
 def test_a_template_is_turned_like_the_image(make_model: Make) -> None:
@@ -79,7 +80,7 @@ def test_the_vector_of_upright_images_is_zero_and_stays_so(make_model: Make, mak
 @pytest.mark.parametrize(("nr_orientations", "quarter_turns"), [(1, 1), (4, 4), (4, -1)])
 def test_an_orientation_that_is_not_known(make_model: Make, nr_orientations: int, quarter_turns: int) -> None:
     with pytest.raises(ConfigError, match="none of them; train one with `nr_orientations` 4"):
-        make_model(nr_orientations=nr_orientations).in_orientation(quarter_turns)
+        in_orientation(make_model(nr_orientations=nr_orientations), quarter_turns)
 
 
 def test_a_forward_pass_of_ones_own_is_kept(make_model: Make, make_images: Images) -> None:
@@ -91,7 +92,7 @@ def test_a_forward_pass_of_ones_own_is_kept(make_model: Make, make_images: Image
     doubled = Doubled(model.config).eval()
     doubled.load_state_dict(model.state_dict())
     images = make_images(model, len(LABELS))
-    of_one = doubled.in_orientation(2)
+    of_one = in_orientation(doubled, 2)
     assert of_one.overrides_forward
     told = pixel_log_probs(doubled, images, LABELS, orientations=torch.full_like(LABELS, 2)).sum(dim=(1, 2))
     torch.testing.assert_close(of_one.log_prob(images, LABELS).float(), told, rtol=1e-5, atol=1e-3)

@@ -17,6 +17,7 @@ from cpixelcnn.device import network_precision
 from cpixelcnn.errors import ConfigError
 from cpixelcnn.model.mixture import DiscretizedLogisticMixture, scale_pixels
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.orientations import in_orientation
 from cpixelcnn.training.batches import Batch
 from cpixelcnn.training.objective import Objective, posterior_nll, wrong_classes
 
@@ -66,7 +67,7 @@ def test_the_model_is_told_how_images_were_turned(
     batch = dataclasses.replace(make_batch(8), orientations=torch.arange(8) % 4)
     found = make_objective(model, **options)(model, batch, 0, 8).bits_per_dim
     log_probs = [
-        model.in_orientation(i % 4).log_prob(batch.images[i : i + 1], batch.labels[i : i + 1]) for i in range(8)
+        in_orientation(model, i % 4).log_prob(batch.images[i : i + 1], batch.labels[i : i + 1]) for i in range(8)
     ]
     expected = -torch.cat(log_probs).mean() / (model.config.nr_dimensions * math.log(2))
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)

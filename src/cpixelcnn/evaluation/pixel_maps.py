@@ -16,6 +16,7 @@ from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
 from cpixelcnn.evaluation.priors import ESTIMATED, Prior, log_prior
 from cpixelcnn.evaluation.views import VIEWS, check_views
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
+from cpixelcnn.model.orientations import in_orientation
 from cpixelcnn.progress import Progress, silent
 
 
@@ -163,7 +164,7 @@ def evidence_map(
             batch, (for_it, against_it) = images[start : start + batch_size], pairs[:, start : start + batch_size]
             seen = []
             for view in VIEWS[:views]:
-                of_view, looked_at = model.in_orientation(view.quarter_turns), view.of(batch).to(model.device)
+                of_view, looked_at = in_orientation(model, view.quarter_turns), view.of(batch).to(model.device)
                 log_ratio = _pixels(of_view, looked_at, for_it) - _pixels(of_view, looked_at, against_it)
                 seen.append(view.back(log_ratio))
             maps.append(torch.stack(seen).mean(dim=0))

@@ -17,6 +17,7 @@ from cpixelcnn.errors import ConfigError
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
 from cpixelcnn.model.conditioning import NR_TURNS, turned
 from cpixelcnn.model.network import PixelCNN
+from cpixelcnn.model.orientations import in_orientation
 from cpixelcnn.progress import Progress, silent
 
 
@@ -97,7 +98,7 @@ def view_log_probs(
         def report(done: int, total: int, before: int = number) -> None:
             progress(before * total + done, views * total)
 
-        of_view = model.in_orientation(view.quarter_turns)
+        of_view = in_orientation(model, view.quarter_turns)
         looked_at = view.of(images)
         seen.append(class_log_probs(of_view, looked_at, batch_size=batch_size, processes=processes, progress=report))
     return torch.stack(seen)

@@ -5,8 +5,6 @@ Salimans et al. 2017, arXiv 1701.05517, figure 2.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from cpixelcnn.config import ModelConfig, RunConfig
 from cpixelcnn.device import exact_float32, inner_precision, network_precision, widest_float
-from cpixelcnn.errors import ConfigError, DataError, plural
-from cpixelcnn.model.conditioning import NR_TURNS, ClassTemplateFusion, ClassVectorFusion, FiLM, turned
+from cpixelcnn.errors import DataError
+from cpixelcnn.model.conditioning import ClassTemplateFusion, ClassVectorFusion, FiLM
 from cpixelcnn.model.fused.sharing import as_one_pass, one_forward_pass
 from cpixelcnn.model.layers import (
     DownRightShiftedConv,
@@ -281,35 +279,6 @@ class PixelCNN(nn.Module):
         """
         with evaluation_mode(self), torch.no_grad(), data_dependent_initialisation(self):
             self.distribution(images, labels)
-
-    def in_orientation(self, quarter_turns: int) -> PixelCNN:
-        """The distribution of images after so many quarter turns to the left, as a network of its own.
-
-        That network is told nothing: to it, images that have been turned so are upright. It has weights of its own.
-
-        Args:
-            quarter_turns: 0 to 3; other numbers than 0 for a model that tells orientations apart only.
-
-        Raises:
-            ConfigError: there is no such orientation.
-        """
-        if quarter_turns not in range(self.config.nr_orientations):
-            raise ConfigError(
-                f"the model tells {plural(self.config.nr_orientations, 'orientation')} apart, and images after "
-                f"{plural(quarter_turns, 'quarter turn')} are none of them; train one with `nr_orientations` {NR_TURNS}"
-            )
-        if quarter_turns == 0:  # upright images are seen as if there were no others
-            return self
-        network = copy.deepcopy(self)
-        assert network.class_embedding is not None
-        assert network.orientation_embedding is not None
-        with torch.no_grad():
-            network.class_embedding.weight += network.orientation_embedding.weight[quarter_turns]
-            if isinstance(network.early_fusion, ClassTemplateFusion):
-                network.early_fusion.z.copy_(turned(network.early_fusion.z, quarter_turns).clone())
-        network.config = dataclasses.replace(self.config, nr_orientations=1)
-        network.orientation_embedding = None
-        return network
 
     def recompute_activations(self, wanted: bool = True) -> None:
         """Train in less memory and more time: see `StreamPair.recomputing`. What is computed stays the same."""
