@@ -174,6 +174,8 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (TrainConfig, "discriminative_classes", 0),
         (TrainConfig, "discriminative_share", 0.0),
         (TrainConfig, "discriminative_share", 1.1),
+        (TrainConfig, "discriminative_temperature", 0.0),
+        (TrainConfig, "discriminative_temperature", math.inf),
         (TrainConfig, "threads", "0"),
         (TrainConfig, "keep_checkpoints", "0"),
         (TrainConfig, "keep_checkpoints", "every:0"),

@@ -226,6 +226,9 @@ class TrainConfig(_Config):
     discriminative_share: float = documented(
         0.25, "Fraction of each batch on which the discriminative term is computed."
     )
+    discriminative_temperature: float = documented(
+        1.0, "What that term divides log-likelihoods by, as a calibration does; 1 for the model's own posterior."
+    )
     alignment_scale: float = documented(
         0.0,
         "Scale (beta) of the nats gained since `init_from`, for condition contrastive alignment: a fine-tuning for the "
@@ -280,6 +283,8 @@ class TrainConfig(_Config):
         _require(0 <= self.turned_share < 1, "turned_share", self.turned_share, "at least 0 and less than 1")
         share = self.discriminative_share
         _require(0 < share <= 1, "discriminative_share", share, "more than 0 and at most 1")
+        temperature = self.discriminative_temperature
+        _require(0 < temperature < math.inf, "discriminative_temperature", temperature, "more than 0, and finite")
         for name in ("beta1", "beta2", "ema_decay"):
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "at least 0 and less than 1")

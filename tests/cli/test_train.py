@@ -69,6 +69,7 @@ def test_every_field_of_the_training_has_its_option(cli: Cli) -> None:
         "discriminative_weight": 0.01,
         "discriminative_classes": 2,
         "discriminative_share": 0.5,
+        "discriminative_temperature": 8.0,
         "patience": 4,
         "max_minutes": 1.5,
     }

@@ -73,17 +73,19 @@ def test_the_model_is_told_how_images_were_turned(
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
-def test_all_wrong_classes_give_the_exact_posterior(make_model: Callable[..., PixelCNN], share: float) -> None:
-    """Value and gradient, against softmax over the log-likelihoods of all classes."""
+@pytest.mark.parametrize(("share", "temperature"), [(1.0, 1.0), (0.5, 1.0), (0.01, 1.0), (1.0, 8.0)])
+def test_all_wrong_classes_give_the_exact_posterior(
+    make_model: Callable[..., PixelCNN], share: float, temperature: float
+) -> None:
+    """Value and gradient, against softmax over the log-likelihoods of all classes, divided by a temperature."""
     model, batch, weight = make_model(perturb=0.1, dropout=0.0).train(), make_batch(6), 0.3
     options = {"discriminative_weight": weight, "discriminative_classes": 2, "discriminative_share": share}
-    loss = make_objective(model, **options)(model, batch, 0, 6)
+    loss = make_objective(model, **options, discriminative_temperature=temperature)(model, batch, 0, 6)
 
     likelihoods = torch.stack([model.log_prob(batch.images, torch.full((6,), c)) for c in range(3)], dim=1)
     right = likelihoods.gather(1, batch.labels[:, None])[:, 0]
     bits = -right.mean() / (model.config.nr_dimensions * math.log(2))
-    nll = -torch.log_softmax(likelihoods, dim=1).gather(1, batch.labels[:, None])[:, 0]
+    nll = -torch.log_softmax(likelihoods / temperature, dim=1).gather(1, batch.labels[:, None])[:, 0]
     chosen = {1.0: [0, 1, 2, 3, 4, 5], 0.5: [0, 2, 4], 0.01: [0]}[share]
     expected = bits + weight * nll[chosen].mean()
 

@@ -102,6 +102,7 @@ Balanced = Annotated[bool | None, _train(AUGMENTATION, "balanced", negatable=Tru
 DiscriminativeWeight = Annotated[float | None, _train(OBJECTIVE, "discriminative_weight")]
 DiscriminativeClasses = Annotated[int | None, _train(OBJECTIVE, "discriminative_classes")]
 DiscriminativeShare = Annotated[float | None, _train(OBJECTIVE, "discriminative_share")]
+DiscriminativeTemperature = Annotated[float | None, _train(OBJECTIVE, "discriminative_temperature")]
 AlignmentScale = Annotated[float | None, _train(OBJECTIVE, "alignment_scale")]
 AlignmentWeight = Annotated[float | None, _train(OBJECTIVE, "alignment_weight")]
 EvalInterval = Annotated[int | None, _train(CHECKPOINTS, "eval_interval")]

@@ -72,6 +72,7 @@ def train(
     discriminative_weight: o.DiscriminativeWeight = None,
     discriminative_classes: o.DiscriminativeClasses = None,
     discriminative_share: o.DiscriminativeShare = None,
+    discriminative_temperature: o.DiscriminativeTemperature = None,
     alignment_scale: o.AlignmentScale = None,
     alignment_weight: o.AlignmentWeight = None,
     eval_interval: o.EvalInterval = None,

@@ -13,6 +13,11 @@ each stands for (C - 1) / m of them, which makes the sum unbiased, and exact for
 The weight counts a nat of the class against a *bit per dimension* of the image. Both terms in the same units would be
 w = 1 / (D ln 2), 0.0005 at 32x32 RGB; with a few times that, the class matters more than its bits do.
 
+With `discriminative_temperature` T every log p in it is divided by T, as a calibration divides them (see
+evaluation/calibration.py). A posterior made of thousands of log-probabilities is 0 or 1 where it is right and where it
+is wrong, so that at T = 1 the term learns from misjudged images alone, the more outlandish the more; with the T of the
+model's calibration it learns from every image near a boundary.
+
 Three things make the difference of two log-probabilities, of thousands of nats each, mean something: it is taken
 pixel by pixel and then summed, in float64; the right and the wrong classes of an image see the *same* dropout, since
 two masks differ by more than two classes do; and both are scored in batches of the same shape.
@@ -100,7 +105,7 @@ class Objective:
         )
         bits_per_dim = -(total + right.sum()) / per_bit
         each_stands_for = (self.model_config.nr_classes - 1) / wrong.shape[1]
-        nll = posterior_nll(margins, each_stands_for).sum() / math.ceil(step_images * fraction)
+        nll = posterior_nll(margins / self.options.discriminative_temperature, each_stands_for).sum() / math.ceil(step_images * fraction)
         return Loss(bits_per_dim + self.options.discriminative_weight * nll.float(), bits_per_dim)
 
     def _log_probs(self, model: nn.Module, batch: Batch) -> Tensor:
