@@ -21,7 +21,11 @@ PRELOADED = (
     "scipy.stats",
     "sklearn.metrics",
     "PIL.Image",
+    "matplotlib.backends.backend_agg",
+    "jinja2",
     "cpixelcnn.cli.app",
+    "cpixelcnn.cli.train",
+    "cpixelcnn.plots.figures",
     "cpixelcnn.training.loop",
     "cpixelcnn.sampling.folder.store",
 )

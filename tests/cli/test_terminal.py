@@ -93,14 +93,15 @@ def test_paths_are_not_wrapped_where_a_program_reads(cli: Cli, run: Path, tmp_pa
     assert str(tmp_path / "a" / ("very " * 40 + "long") / "path") in outcome.err
 
 
-def test_c_locale_and_ascii(home: Path, pictures: Path, tmp_path: Path) -> None:
+def test_c_locale_and_ascii(home: Path, run: Path, pictures: Path, tmp_path: Path) -> None:
     """Characters that the terminal lacks are replaced; the work is done all the same."""
     folder = pictures.rename(tmp_path / "grün 猫 ☃")
     script = f"""
 import sys
 from cpixelcnn.cli import app, console
-for arguments in (["classify", {str(folder)!r}], ["bpd", "--split", "train"], ["train", "-h"], ["bpd", "--split", "ä"],
-                  ["classify", {str(folder)!r}, "--json"]):
+run = ["--model", {str(run)!r}]
+for arguments in (["classify", {str(folder)!r}, *run], ["bpd", *run, "--split", "train"], ["train", "-h"],
+                  ["bpd", "--split", "ä"], ["classify", {str(folder)!r}, *run, "--json"]):
     console.json_written = False
     sys.argv = ["cpixelcnn", *arguments]
     try:

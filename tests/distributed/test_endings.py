@@ -28,7 +28,9 @@ def told(members: list[Any]) -> list[str]:
     return [line for line in lines if "error: " in line or "resume with" in line]
 
 
-@pytest.mark.parametrize(("number", "rank", "code"), [(signal.SIGTERM, 1, 143), (signal.SIGINT, 0, 130)])
+@pytest.mark.parametrize(
+    ("number", "rank", "code"), [(signal.SIGTERM, 1, 143), pytest.param(signal.SIGINT, 0, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_to_one_process_stops_all_at_one_step(
     start: Start, train_argv: list[str], tmp_path: Path, number: int, rank: int, code: int
 ) -> None:
@@ -47,7 +49,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step(
     assert members[1].out == members[1].err == ""
 
 
-@pytest.mark.parametrize(("rank", "epoch", "images_seen"), [(0, 1, 24), (1, 2, 28)])
+@pytest.mark.parametrize(("rank", "epoch", "images_seen"), [(1, 2, 28), pytest.param(0, 1, 24, marks=pytest.mark.slow)])
 def test_a_signal_while_validating(
     start: Start, train_argv: list[str], tmp_path: Path, rank: int, epoch: int, images_seen: int
 ) -> None:
@@ -75,10 +77,14 @@ def early_failures() -> list[Any]:
     return [
         pytest.param(["--out", "/proc/no"], {}, 2, "cannot be written to", id="leader: directory", marks=slow),
         pytest.param(["--resume", "nowhere"], {}, 4, "no such run", id="leader: plan"),
-        pytest.param(["--batch-size", "1"], {}, 2, "--batch-size 1 is for all processes", id="all: too small a batch"),
+        pytest.param(
+            ["--batch-size", "1"], {}, 2, "--batch-size 1 is for all processes", id="all: too small a batch", marks=slow
+        ),
         pytest.param(["--device", "cuda:99"], {}, 2, "--device cuda:99 is not there", id="all: device", marks=slow),
         pytest.param([], {1: distributed_work.bad_images}, 3, "this machine is empty", id="the other: images"),
-        pytest.param([], {0: distributed_work.no_room}, 4, "No space left", id="leader: the last checkpoint"),
+        pytest.param(
+            [], {0: distributed_work.no_room}, 4, "No space left", id="leader: the last checkpoint", marks=slow
+        ),
         pytest.param(["--max-bad-steps", "2"], {1: distributed_work.not_finite}, 5, "2 steps in a row", id="NaN"),
     ]
 

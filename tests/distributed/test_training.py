@@ -41,7 +41,7 @@ def assert_same_training(alone: dict[str, Any], joined: dict[str, Any], **tolera
 @pytest.mark.parametrize(
     ("count", "options"),
     [
-        pytest.param(2, {}, id="even shares"),
+        pytest.param(2, {}, id="even shares", marks=pytest.mark.slow),  # a case of the next
         pytest.param(3, {"images": 17, "epochs": 1}, id="uneven shares, and one image for three processes"),
         pytest.param(
             2, {"accumulate": 3, "clip_grad_norm": 0.2, "recompute_activations": True, "epochs": 1}, id="in parts"
@@ -80,7 +80,7 @@ def test_dropout_repeats_and_differs_between_processes(results: Results, tmp_pat
     assert not torch.equal(weights(tmp_path / "alone")["out.v"], weights(tmp_path / "one")["out.v"])
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_another_number_of_processes(
     results: Results, tmp_path: Path, before: int, after: int
 ) -> None:

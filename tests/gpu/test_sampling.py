@@ -31,7 +31,7 @@ no_second_gpu = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs 
 
 @pytest.fixture(
     params=[
-        "cpu",
+        pytest.param("cpu", marks=pytest.mark.slow),  # of which tests/sampling has proofs of its own
         pytest.param("cuda:0", marks=[pytest.mark.gpu, no_gpu]),
         pytest.param("cuda:1", marks=[pytest.mark.gpu, no_second_gpu]),
     ]

@@ -35,7 +35,12 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda:0", marks=[pytest.mark.gpu, no_gpu])])
+@pytest.fixture(
+    params=[
+        pytest.param("cpu", marks=pytest.mark.slow),  # of which tests/training has proofs of its own
+        pytest.param("cuda:0", marks=[pytest.mark.gpu, no_gpu]),
+    ]
+)
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 

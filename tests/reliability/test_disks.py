@@ -51,9 +51,9 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     ("owner", "name", "first", "last"),
     [
         pytest.param(torch, "save", 2, 2, id="trainer.pt of the second epoch"),
-        pytest.param(checkpoint, "save_weights", 3, 3, id="weights of the second epoch"),
+        pytest.param(checkpoint, "save_weights", 3, 3, id="weights of the second epoch", marks=pytest.mark.slow),
         pytest.param(metrics_log, "write_text", 3, 3, id="figures of the second epoch"),
-        pytest.param(between_epochs, "save_grid", 1, 1, id="the first samples"),
+        pytest.param(between_epochs, "save_grid", 1, 1, id="the first samples", marks=pytest.mark.slow),
     ],
 )
 def test_a_disk_that_is_full_for_a_while_is_survived(
@@ -130,7 +130,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize(
     "damage",
-    [kind if kind in ("half", "one bit flipped") else pytest.param(kind, marks=pytest.mark.slow) for kind in DAMAGE],
+    [kind if kind == "one bit flipped" else pytest.param(kind, marks=pytest.mark.slow) for kind in DAMAGE],
 )
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(cli: Cli, run: Path, damage: str) -> None:
     older, newest = checkpoint_paths(run)
@@ -229,7 +229,9 @@ def test_two_trainings_into_one_directory(cli: Cli, training: list[object], run:
     assert sorted(path.name for path in checkpoint_paths(run)) == before
 
 
-@pytest.mark.parametrize("name", ["-läuft 猫 ☃ :pizza:", "[red]a'b\"c[/red] [0] 50%", "--json"])
+@pytest.mark.parametrize(
+    "name", ["-läuft 猫 ☃ :pizza: [red]a'b\"c[/red] 50%", pytest.param("--json", marks=pytest.mark.slow)]
+)
 def test_odd_places(cli: Cli, training: list[object], name: str) -> None:
     outcome = cli(*training, "--epochs", 1, "--out", name)
     assert outcome.code == 0, outcome.err

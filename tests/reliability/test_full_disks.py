@@ -69,7 +69,7 @@ def run(trained: Callable[..., Path], tmp_path: Path) -> Path:
     return trained(1, tmp_path / "finished")
 
 
-@pytest.mark.parametrize("kilobytes", [4, 300, 900])
+@pytest.mark.parametrize("kilobytes", [4, 300, pytest.param(900, marks=pytest.mark.slow)])
 def test_training(cli: Cli, training: list[object], disk: Callable[[int], Path], kilobytes: int) -> None:
     """Room for no file, for a part of a checkpoint, and for one and a part: a checkpoint takes 500 kB."""
     run = disk(kilobytes) / "run"
@@ -90,7 +90,7 @@ def test_training(cli: Cli, training: list[object], disk: Callable[[int], Path],
 
 
 @pytest.mark.parametrize("format", ["png", "npz"])
-@pytest.mark.parametrize("kilobytes", [4, 8, 24])
+@pytest.mark.parametrize("kilobytes", [4, pytest.param(8, marks=pytest.mark.slow), 24])
 def test_sampling(cli: Cli, run: Path, disk: Callable[[int], Path], kilobytes: int, format: str) -> None:
     """The manifest, the images, the archive or the grid find no room; with room, the same command goes on."""
     out = disk(kilobytes) / "samples"
@@ -172,7 +172,7 @@ def raise_as_safetensors(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(
     ("library", "first"),
     [
-        pytest.param("torch", 1, id="torch, first epoch"),
+        pytest.param("torch", 1, marks=pytest.mark.slow, id="torch, first epoch"),
         pytest.param("torch", 2, marks=pytest.mark.slow, id="torch, second epoch"),
         pytest.param("torch", 3, id="torch, last epoch"),
         pytest.param("safetensors", 1, marks=pytest.mark.slow, id="safetensors, first epoch"),

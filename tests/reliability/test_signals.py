@@ -89,7 +89,7 @@ def test_the_command_that_is_printed_works(cli: Cli, training: list[object], dur
 
 
 @pytest.mark.parametrize(
-    "place", ["a step", pytest.param("validation", marks=pytest.mark.slow), "saving", "drawing samples"]
+    "place", ["saving", *(pytest.param(place, marks=pytest.mark.slow) for place in PLACES if place != "saving")]
 )
 def test_a_second_ctrl_c_stops_at_once(
     cli: Cli, trained: Callable[..., Path], during: Callable[..., None], place: str
@@ -126,7 +126,9 @@ def test_ctrl_c_outside_of_training_is_no_traceback(
     assert len(outcome.err.splitlines()) < 6
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_process_of_its_own(fork: Any, training: list[object], number: int, code: int) -> None:
     process = fork(*training, "--epochs", 10_000, "--out", "run")
     process.wait_for(Path("run/last/manifest.json").exists)
@@ -155,7 +157,7 @@ def test_nohup(fork: Any, training: list[object]) -> None:
     verify_checkpoint(Path("run/last"))
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("stream", ["stderr", pytest.param("stdout", marks=pytest.mark.slow)])
 def test_a_reader_that_has_gone_away_does_not_stop_the_training(fork: Any, training: list[object], stream: str) -> None:
     """`cpixelcnn train | head -1`: the pipe is broken from the second line on; the training is what matters."""
     os.mkfifo("pipe")

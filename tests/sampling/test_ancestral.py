@@ -118,7 +118,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize(
     ("network", "how"),
     [
-        pytest.param(*of, id=name, marks=[pytest.mark.slow] * (name in ("template", "grey", "two resnets")))
+        pytest.param(*of, id=name, marks=[pytest.mark.slow] * (name not in ("vector", "guided by a second model")))
         for name, of in VARIANTS.items()
     ],
 )

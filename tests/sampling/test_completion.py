@@ -65,7 +65,14 @@ def test_from_behind_the_last_row_is_the_image(options: SamplingOptions, model: 
 
 
 @pytest.mark.parametrize(
-    ("name", "batch_size"), [("incremental", 64), ("incremental", 2), ("naive", 64), ("bfloat16", 64), ("tempered", 64)]
+    ("name", "batch_size"),
+    [
+        ("incremental", 64),
+        ("incremental", 2),
+        ("bfloat16", 64),
+        ("tempered", 64),
+        pytest.param("naive", 64, marks=pytest.mark.slow),
+    ],
 )
 def test_completing_a_sample_from_its_own_noise_gives_it_back(name: str, batch_size: int, model: PixelCNN) -> None:
     """From any row: the rows that are kept were computed on just as those that were drawn."""

@@ -44,8 +44,8 @@ def test_auto_does_not_compile(name: str, device: str, wanted: bool) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {},
         {"early_fusion": "template", "film": "mlp"},
+        pytest.param({}, marks=pytest.mark.slow),  # the same graph without a template
         pytest.param({"early_fusion": "none", "film": "none"}, marks=pytest.mark.slow),  # a part of the first
         pytest.param({"nr_resnets": 2}, marks=pytest.mark.slow),
     ],

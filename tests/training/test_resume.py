@@ -50,7 +50,10 @@ def uninterrupted(fit: Fit, kept: Path) -> Callable[..., Path]:
 
 @pytest.mark.parametrize(
     "stop_after_step",
-    [pytest.param(4, id="inside an epoch"), pytest.param(6, id="after the last step of an epoch, before validation")],
+    [
+        pytest.param(4, id="inside an epoch"),
+        pytest.param(6, marks=pytest.mark.slow, id="after the last step of an epoch, before validation"),
+    ],
 )
 def test_interrupted_equals_uninterrupted(
     fit: Fit,
@@ -100,7 +103,7 @@ EVERYTHING = {
     [
         pytest.param(2, id="while it warms up"),
         pytest.param(3, marks=pytest.mark.slow, id="after the last step of an epoch"),
-        pytest.param(4, id="in the second epoch"),
+        pytest.param(4, marks=pytest.mark.slow, id="in the second epoch"),
     ],
 )
 def test_interrupted_equals_uninterrupted_with_everything_switched_on(

@@ -126,16 +126,19 @@ def detection(familiar: Scores, outliers: Scores, n_bootstrap: int = 200, seed: 
     Raises:
         DataError: no images on a side, or scores that are not finite.
     """
+    from sklearn import config_context
+
     if not (len(familiar) and len(outliers)):
         raise DataError("telling unfamiliar images apart needs at least 1 familiar and 1 unfamiliar image")
     if not (np.isfinite(familiar).all() and np.isfinite(outliers).all()):
         raise DataError("some scores of unfamiliarity are not finite; check the model's weights")
     generator = np.random.default_rng(seed)
     values = _curves(familiar, outliers)
-    again = [
-        _curves(generator.choice(familiar, len(familiar)), generator.choice(outliers, len(outliers)))
-        for _ in range(n_bootstrap)
-    ]
+    with config_context(skip_parameter_validation=True, assume_finite=True):  # checked above, and once is enough
+        again = [
+            _curves(generator.choice(familiar, len(familiar)), generator.choice(outliers, len(outliers)))
+            for _ in range(n_bootstrap)
+        ]
     low, high = np.quantile(np.array(again), [0.025, 0.975], axis=0)
     intervals = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     return Detection(values[0], intervals[0], values[1], intervals[1], values[2], intervals[2], values[3], intervals[3])

@@ -105,7 +105,9 @@ class Objective:
         )
         bits_per_dim = -(total + right.sum()) / per_bit
         each_stands_for = (self.model_config.nr_classes - 1) / wrong.shape[1]
-        nll = posterior_nll(margins / self.options.discriminative_temperature, each_stands_for).sum() / math.ceil(step_images * fraction)
+        nll = posterior_nll(margins / self.options.discriminative_temperature, each_stands_for).sum() / math.ceil(
+            step_images * fraction
+        )
         return Loss(bits_per_dim + self.options.discriminative_weight * nll.float(), bits_per_dim)
 
     def _log_probs(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -201,7 +201,13 @@ def test_killed_again_and_again_it_loses_nothing(
         assert tree(out) == tree(whole)
 
 
-@pytest.mark.parametrize("formats", [("png", "npz"), ("npz", "png"), ("png", "png"), ("npz", "npz")])
+@pytest.mark.parametrize(
+    "formats",
+    [
+        ("npz", "png"),
+        *(pytest.param(of, marks=pytest.mark.slow) for of in (("png", "npz"), ("png", "png"), ("npz", "npz"))),
+    ],
+)
 def test_killed_while_it_replaces_other_samples(tmp_path: Path, formats: tuple[str, str]) -> None:
     """Images of the same class and number, so that the new folder has files of the same names."""
     old, new = (make_request(3, format=format, seeds=(k, k + 1, k + 2)) for k, format in enumerate(formats))
