@@ -22,6 +22,7 @@ from PIL import Image
 
 from cpixelcnn.cli.classify_output import csv_file
 from cpixelcnn.cli.setup import ended_in_order
+from cpixelcnn.config import DataConfig
 from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
@@ -29,6 +30,7 @@ from cpixelcnn.errors import ConfigError, Interrupted
 from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
 from cpixelcnn.evaluation.calibration import CALIBRATIONS, fit_calibration
 from cpixelcnn.evaluation.classify import classify
+from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.runs.models import load
 
 Cli = Callable[..., Any]
@@ -298,6 +300,28 @@ def test_images_are_looked_at_as_when_the_calibration_was_fitted(cli: Cli, calib
     CALIBRATIONS.save(calibrated, dataclasses.replace(stored, views=8))
     outcome = cli("classify", pictures, "--model", calibrated)
     assert (outcome.code, "--views 8 is for models that tell orientations apart" in outcome.err) == (2, True)
+
+
+def test_images_are_stored_as_the_training_images_were(cli: Cli, run: Path, pictures: Path, tmp_path: Path) -> None:
+    config, state = load_weights(run / "best" / "ema.safetensors")
+    weights = tmp_path / "of-the-course.safetensors"
+    save_weights(weights, state, dataclasses.replace(config, data=DataConfig(dataset="cpen455")))
+    for path in pictures.rglob("*.png"):
+        Image.open(path).resize((40, 40)).save(path)
+
+    def likelihoods(model: Path, *arguments: object) -> tuple[str | None, list[list[float]]]:
+        document = cli("classify", pictures, "--model", model, "--json", *arguments).document
+        return document["storage"], [result["log_likelihoods"] for result in document["results"]]
+
+    (how, stored), as_is, of_others = likelihoods(weights), likelihoods(weights, "--as-is"), likelihoods(run)
+    assert (how, as_is[0]) == ("64x64 JPEG of quality 75", None)
+    assert as_is == of_others
+    assert stored != as_is[1]
+    for path in pictures.rglob("*.png"):
+        Image.open(path).resize((64, 64), Image.Resampling.BILINEAR).save(path.with_suffix(".jpg"), quality=75)
+        path.unlink()
+    assert likelihoods(weights, "--as-is")[1] == stored
+    assert "storage    as that of the training images" in cli("classify", pictures, "--model", weights).err
 
 
 def test_a_damaged_calibration(cli: Cli, calibrated: Path, pictures: Path) -> None:

@@ -29,6 +29,7 @@ from cpixelcnn.cli.setup import LoadedModel, ended_in_order, load_model, parse_p
 from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError, plural
 
 if TYPE_CHECKING:
+    from cpixelcnn.datasets.storage import Storage
     from cpixelcnn.datasets.user_images import UserBatch
     from cpixelcnn.distributed import Processes
     from cpixelcnn.evaluation.calibration import Calibration
@@ -57,6 +58,15 @@ ClassifyModel = Annotated[
 SkipBad = Annotated[
     bool,
     typer.Option("--skip-bad", help="Exit with 0 even if some images could not be read.", rich_help_panel=o.DATA),
+]
+AsIs = Annotated[
+    bool,
+    typer.Option(
+        "--as-is",
+        help="Leave images as they are where a model was trained on JPEG files of another size, such as cpen455's; "
+        "else they are stored as those were first.",
+        rich_help_panel=o.DATA,
+    ),
 ]
 Csv = Annotated[
     Path | None,
@@ -89,6 +99,7 @@ def classify(
     uncalibrated: o.Uncalibrated = False,
     batch_size: o.BatchSizeForInference = 64,
     skip_bad: SkipBad = False,
+    as_is: AsIs = False,
     device: o.Device = "auto",
     csv: Csv = None,
     submission: Submission = None,
@@ -103,6 +114,7 @@ def classify(
     is printed or written. Where an image lies in a folder that is named after a class, that is taken for its true
     class, and accuracy is shown. Under torchrun the images are divided among the processes.
     """
+    from cpixelcnn.datasets.storage import STORAGES
     from cpixelcnn.datasets.user_images import refuse_missing
     from cpixelcnn.evaluation.stream import classify_batches
     from cpixelcnn.evaluation.views import check_views
@@ -117,6 +129,11 @@ def classify(
             calibration = None if uncalibrated else stored_calibration(loaded)
             views = views or (calibration.views if calibration else 1)
             check_views(views, loaded.config.model)
+            storage = None if as_is else STORAGES.get(loaded.config.data.dataset)
+            if storage is not None:
+                console.info(
+                    f"storage    as that of the training images, {storage}, before all else (not with --as-is)"
+                )
             familiarity = stored_familiarity(loaded)
             known = familiarity is not None
             classes = loaded.config.model.classes
@@ -133,7 +150,7 @@ def classify(
             sinks.append(json_results if json else Lines(classes, unfamiliar=known))
         batches = classify_batches(
             loaded.model,
-            _read(images, loaded, batch_size, processes),
+            _read(images, loaded, storage, batch_size, processes),
             prior="uniform" if chosen_prior == "estimated" else chosen_prior,
             temperature=calibration.temperature if calibration else 1.0,
             views=views,
@@ -148,7 +165,7 @@ def classify(
                 explainer(batch)
             with processes.together():
                 if json and not tally.begun:
-                    console.begin_json(_about(loaded, calibration, views), "results")
+                    console.begin_json(_about(loaded, calibration, views, storage), "results")
                 tally.add(batch)
                 results = results_of(batch, classes, calibration, familiarity)
                 for sink in sinks:
@@ -162,7 +179,9 @@ def classify(
         console.warn(str(error))
 
 
-def _read(images: Sequence[str], loaded: LoadedModel, batch_size: int, processes: Processes) -> Iterator[UserBatch]:
+def _read(
+    images: Sequence[str], loaded: LoadedModel, storage: Storage | None, batch_size: int, processes: Processes
+) -> Iterator[UserBatch]:
     """The images that are named, so many at a time that each process has a batch."""
     from cpixelcnn.datasets.user_images import iter_user_images
 
@@ -176,6 +195,7 @@ def _read(images: Sequence[str], loaded: LoadedModel, batch_size: int, processes
         height=config.image_height,
         width=config.image_width,
         batch_size=batch_size * processes.world_size,
+        storage=storage,
         standard_input=lines,
     )
 
@@ -239,13 +259,14 @@ class _Tally:
             raise DataError(f"there are no images in {', '.join(images)}; name image files or folders with images")
 
 
-def _about(loaded: LoadedModel, calibration: Calibration | None, views: int) -> dict[str, Any]:
+def _about(loaded: LoadedModel, calibration: Calibration | None, views: int, storage: Storage | None) -> dict[str, Any]:
     return {
         "model": str(loaded.path),
         "classes": list(loaded.config.model.classes),
         "trained_on": loaded.config.data.dataset,
         "temperature": calibration.temperature if calibration else None,
         "views": views,
+        "storage": None if storage is None else str(storage),
     }
 
 

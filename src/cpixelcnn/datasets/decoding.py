@@ -32,6 +32,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from cpixelcnn.datasets.storage import Storage
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 
@@ -143,14 +144,19 @@ def read_images(
     return ReadImages(torch.stack(images) if images else empty, kept, failures, animated)
 
 
-def attempt_image(path: Path, *, channels: int, height: int | None, width: int | None) -> Attempt:
-    """Read one image file as `read_image` does; the reason is returned, not raised, where that fails."""
+def attempt_image(
+    path: Path, *, channels: int, height: int | None, width: int | None, storage: Storage | None = None
+) -> Attempt:
+    """Read one image file as `read_image` does; the reason is returned, not raised, where that fails.
+
+    With a `storage`, an image that neither is stored so nor has the wanted size is stored so before it is scaled.
+    """
     try:
         _check_file(path)
         # Pillow warns of odd metadata and of big images: the pixels decode all the same, and size is judged here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(path, channels, height, width)
+            return _decode(path, channels, height, width, storage)
     except _Refused as refusal:
         return Attempt(None, str(refusal))
     except UnidentifiedImageError:
@@ -223,12 +229,15 @@ def _check_file(path: Path) -> None:
         raise _Refused(f"larger than {MOST_BYTES >> 30} GiB")
 
 
-def _decode(path: Path, channels: int, height: int | None, width: int | None) -> Attempt:
+def _decode(path: Path, channels: int, height: int | None, width: int | None, storage: Storage | None) -> Attempt:
     with Image.open(path, formats=FORMATS) as opened:
         if opened.width * opened.height > MOST_PIXELS:
             raise _Refused(f"{opened.width}x{opened.height} is {TOO_LARGE}")
         picture = _to_rgb(ImageOps.exif_transpose(opened), opened.format)
         animated = _is_animated(opened)
+        stored = storage is None or storage.holds(opened) or picture.size == (width, height)
+    if storage is not None and not stored:
+        picture = storage.store(picture)
     if height is not None and width is not None:
         picture = _fit(picture, height, width)
     return Attempt(_to_tensor(picture.convert("L") if channels == 1 else picture), animated=animated)

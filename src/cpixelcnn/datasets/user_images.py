@@ -20,6 +20,7 @@ from torch import Tensor
 from cpixelcnn.datasets.decoding import REMEDY, animation_note, attempt_image, read_images
 from cpixelcnn.datasets.image_files import iter_images, natural_key
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
+from cpixelcnn.datasets.storage import Storage
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 
@@ -61,6 +62,7 @@ def iter_user_images(
     height: int,
     width: int,
     batch_size: int,
+    storage: Storage | None = None,
     standard_input: Iterable[str] = (),
 ) -> Iterator[UserBatch]:
     """Read image files one batch after another; nothing is read before it is asked for.
@@ -73,6 +75,8 @@ def iter_user_images(
         height: rows of the images.
         width: columns of the images.
         batch_size: the most images in a batch, and the most failures.
+        storage: how the images that the model was trained on were stored. Images that are not, and that do not have
+            the wanted size either, are stored so before they are scaled.
         standard_input: lines that name files or folders (no patterns), such as `sys.stdin`.
 
     Yields:
@@ -94,7 +98,7 @@ def iter_user_images(
         if problem:
             failures.append((path, problem))
         else:
-            attempt = attempt_image(path, channels=channels, height=height, width=width)
+            attempt = attempt_image(path, channels=channels, height=height, width=width, storage=storage)
             if attempt.image is None:
                 failures.append((path, attempt.reason))
             else:
