@@ -321,7 +321,10 @@ def test_images_are_stored_as_the_training_images_were(cli: Cli, run: Path, pict
         Image.open(path).resize((64, 64), Image.Resampling.BILINEAR).save(path.with_suffix(".jpg"), quality=75)
         path.unlink()
     assert likelihoods(weights, "--as-is")[1] == stored
-    assert "storage    as that of the training images" in cli("classify", pictures, "--model", weights).err
+    assert (
+        "storage    images are first stored as those of the training were: 64x64 JPEG of quality 75"
+        in cli("classify", pictures, "--model", weights).err
+    )
 
 
 def test_a_damaged_calibration(cli: Cli, calibrated: Path, pictures: Path) -> None:

@@ -63,8 +63,8 @@ AsIs = Annotated[
     bool,
     typer.Option(
         "--as-is",
-        help="Leave images as they are where a model was trained on JPEG files of another size, such as cpen455's; "
-        "else they are stored as those were first.",
+        help="Take images as they are. Unless given, a model of cpen455 has them stored as its training images were "
+        "first: as JPEG files of 64x64.",
         rich_help_panel=o.DATA,
     ),
 ]
@@ -132,7 +132,7 @@ def classify(
             storage = None if as_is else STORAGES.get(loaded.config.data.dataset)
             if storage is not None:
                 console.info(
-                    f"storage    as that of the training images, {storage}, before all else (not with --as-is)"
+                    f"storage    images are first stored as those of the training were: {storage} (not with --as-is)"
                 )
             familiarity = stored_familiarity(loaded)
             known = familiarity is not None
