@@ -227,7 +227,7 @@ class TrainConfig(_Config):
         0.25, "Fraction of each batch on which the discriminative term is computed."
     )
     discriminative_temperature: float = documented(
-        1.0, "What that term divides log-likelihoods by, as a calibration does; 1 for the model's own posterior."
+        1.0, "The discriminative term divides log-likelihoods by this temperature; 1 is the model's own posterior."
     )
     alignment_scale: float = documented(
         0.0,

@@ -302,29 +302,32 @@ def test_images_are_looked_at_as_when_the_calibration_was_fitted(cli: Cli, calib
     assert (outcome.code, "--views 8 is for models that tell orientations apart" in outcome.err) == (2, True)
 
 
-def test_images_are_stored_as_the_training_images_were(cli: Cli, run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_photographs_are_compressed_as_the_training_images_were(
+    cli: Cli, run: Path, pictures: Path, tmp_path: Path
+) -> None:
     config, state = load_weights(run / "best" / "ema.safetensors")
     weights = tmp_path / "of-the-course.safetensors"
     save_weights(weights, state, dataclasses.replace(config, data=DataConfig(dataset="cpen455")))
-    for path in pictures.rglob("*.png"):
+    paths = sorted(pictures.rglob("*.png"))
+    for path in paths[1:]:
         Image.open(path).resize((40, 40)).save(path)
 
-    def likelihoods(model: Path, *arguments: object) -> tuple[str | None, list[list[float]]]:
+    def likelihoods(model: Path, *arguments: object) -> tuple[str | None, int, list[list[float]]]:
         document = cli("classify", pictures, "--model", model, "--json", *arguments).document
-        return document["storage"], [result["log_likelihoods"] for result in document["results"]]
+        results = [result["log_likelihoods"] for result in document["results"]]
+        return document["compression"], document["n_compressed"], results
 
-    (how, stored), as_is, of_others = likelihoods(weights), likelihoods(weights, "--as-is"), likelihoods(run)
-    assert (how, as_is[0]) == ("64x64 JPEG of quality 75", None)
-    assert as_is == of_others
-    assert stored != as_is[1]
-    for path in pictures.rglob("*.png"):
+    name, count, compressed = likelihoods(weights)
+    assert (name, count) == ("64x64 JPEG of quality 75", 7)
+    as_is = likelihoods(weights, "--as-is")
+    assert as_is == likelihoods(run) == (None, 0, as_is[2])
+    assert [compressed[i] == as_is[2][i] for i in range(8)] == [path == paths[0] for path in paths]
+    told = "7 images compressed first, as the training images were: 64x64 JPEG of quality 75; not with --as-is"
+    assert told in cli("classify", pictures, "--model", weights).err
+    for path in paths[1:]:
         Image.open(path).resize((64, 64), Image.Resampling.BILINEAR).save(path.with_suffix(".jpg"), quality=75)
         path.unlink()
-    assert likelihoods(weights, "--as-is")[1] == stored
-    assert (
-        "storage    images are first stored as those of the training were: 64x64 JPEG of quality 75"
-        in cli("classify", pictures, "--model", weights).err
-    )
+    assert likelihoods(weights) == ("64x64 JPEG of quality 75", 0, compressed)
 
 
 def test_a_damaged_calibration(cli: Cli, calibrated: Path, pictures: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from cpixelcnn.config import DataConfig
+from cpixelcnn.datasets.compression import COMPRESSIONS
 from cpixelcnn.datasets.cpen455 import CLASSES, read_listing
 from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.errors import BadImagesError, DataError
@@ -183,3 +184,6 @@ def test_the_real_images(split: str, count: int) -> None:
     assert 60 < images.images.to(torch.float32).mean() < 180
     if split == "validation":
         assert images.class_counts == (130, 130, 130, 129)
+        for path in images.paths:
+            with Image.open(path) as image:
+                assert COMPRESSIONS["cpen455"].matches(image), path

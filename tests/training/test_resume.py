@@ -101,9 +101,9 @@ EVERYTHING = {
 @pytest.mark.parametrize(
     "stop_after_step",
     [
-        pytest.param(2, id="while it warms up"),
+        pytest.param(2, marks=pytest.mark.slow, id="while it warms up"),
         pytest.param(3, marks=pytest.mark.slow, id="after the last step of an epoch"),
-        pytest.param(4, marks=pytest.mark.slow, id="in the second epoch"),
+        pytest.param(4, id="in the second epoch"),
     ],
 )
 def test_interrupted_equals_uninterrupted_with_everything_switched_on(

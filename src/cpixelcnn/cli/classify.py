@@ -29,7 +29,7 @@ from cpixelcnn.cli.setup import LoadedModel, ended_in_order, load_model, parse_p
 from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError, plural
 
 if TYPE_CHECKING:
-    from cpixelcnn.datasets.storage import Storage
+    from cpixelcnn.datasets.compression import Compression
     from cpixelcnn.datasets.user_images import UserBatch
     from cpixelcnn.distributed import Processes
     from cpixelcnn.evaluation.calibration import Calibration
@@ -63,8 +63,8 @@ AsIs = Annotated[
     bool,
     typer.Option(
         "--as-is",
-        help="Take images as they are. Unless given, a model of cpen455 has them stored as its training images were "
-        "first: as JPEG files of 64x64.",
+        help="Do not compress photographs as 64x64 JPEG before they are scaled, as a model of cpen455 has it, whose "
+        "training images were such files.",
         rich_help_panel=o.DATA,
     ),
 ]
@@ -114,7 +114,7 @@ def classify(
     is printed or written. Where an image lies in a folder that is named after a class, that is taken for its true
     class, and accuracy is shown. Under torchrun the images are divided among the processes.
     """
-    from cpixelcnn.datasets.storage import STORAGES
+    from cpixelcnn.datasets.compression import COMPRESSIONS
     from cpixelcnn.datasets.user_images import refuse_missing
     from cpixelcnn.evaluation.stream import classify_batches
     from cpixelcnn.evaluation.views import check_views
@@ -129,11 +129,7 @@ def classify(
             calibration = None if uncalibrated else stored_calibration(loaded)
             views = views or (calibration.views if calibration else 1)
             check_views(views, loaded.config.model)
-            storage = None if as_is else STORAGES.get(loaded.config.data.dataset)
-            if storage is not None:
-                console.info(
-                    f"storage    images are first stored as those of the training were: {storage} (not with --as-is)"
-                )
+            compression = None if as_is else COMPRESSIONS.get(loaded.config.data.dataset)
             familiarity = stored_familiarity(loaded)
             known = familiarity is not None
             classes = loaded.config.model.classes
@@ -150,7 +146,7 @@ def classify(
             sinks.append(json_results if json else Lines(classes, unfamiliar=known))
         batches = classify_batches(
             loaded.model,
-            _read(images, loaded, storage, batch_size, processes),
+            _read(images, loaded, compression, batch_size, processes),
             prior="uniform" if chosen_prior == "estimated" else chosen_prior,
             temperature=calibration.temperature if calibration else 1.0,
             views=views,
@@ -165,13 +161,13 @@ def classify(
                 explainer(batch)
             with processes.together():
                 if json and not tally.begun:
-                    console.begin_json(_about(loaded, calibration, views, storage), "results")
+                    console.begin_json(_about(loaded, calibration, views, compression), "results")
                 tally.add(batch)
                 results = results_of(batch, classes, calibration, familiarity)
                 for sink in sinks:
                     sink(results)
         tally.require_images(images)
-        _conclude(tally, json)
+        _conclude(tally, json, compression)
     if tally.failures:
         error = BadImagesError(tally.failures, "the others were classified")
         if not skip_bad:
@@ -180,7 +176,7 @@ def classify(
 
 
 def _read(
-    images: Sequence[str], loaded: LoadedModel, storage: Storage | None, batch_size: int, processes: Processes
+    images: Sequence[str], loaded: LoadedModel, compression: Compression | None, batch_size: int, processes: Processes
 ) -> Iterator[UserBatch]:
     """The images that are named, so many at a time that each process has a batch."""
     from cpixelcnn.datasets.user_images import iter_user_images
@@ -195,7 +191,7 @@ def _read(
         height=config.image_height,
         width=config.image_width,
         batch_size=batch_size * processes.world_size,
-        storage=storage,
+        compression=compression,
         standard_input=lines,
     )
 
@@ -233,6 +229,7 @@ class _Tally:
     nr_right: int = 0
     failures: list[tuple[Path, str]] = field(default_factory=list)
     animated: int = 0
+    compressed: int = 0
     begun: bool = False
     last_note: float = field(default_factory=time.monotonic)
 
@@ -246,6 +243,7 @@ class _Tally:
         self.nr_right += int((predictions == batch.labels)[known].sum())
         self.failures += batch.source.failures
         self.animated += len(batch.source.animated)
+        self.compressed += len(batch.source.compressed)
         self.begun = True
         if not sys.stdout.isatty() and time.monotonic() - self.last_note >= console.PLAIN_INTERVAL:
             self.last_note = time.monotonic()
@@ -259,25 +257,32 @@ class _Tally:
             raise DataError(f"there are no images in {', '.join(images)}; name image files or folders with images")
 
 
-def _about(loaded: LoadedModel, calibration: Calibration | None, views: int, storage: Storage | None) -> dict[str, Any]:
+def _about(
+    loaded: LoadedModel, calibration: Calibration | None, views: int, compression: Compression | None
+) -> dict[str, Any]:
     return {
         "model": str(loaded.path),
         "classes": list(loaded.config.model.classes),
         "trained_on": loaded.config.data.dataset,
         "temperature": calibration.temperature if calibration else None,
         "views": views,
-        "storage": None if storage is None else str(storage),
+        "compression": None if compression is None else str(compression),
     }
 
 
-def _conclude(tally: _Tally, json: bool) -> None:
+def _conclude(tally: _Tally, json: bool, compression: Compression | None) -> None:
+    if tally.compressed:
+        images = plural(tally.compressed, "image")
+        console.info(
+            f"note       {images} compressed first, as the training images were: {compression}; not with --as-is"
+        )
     if tally.animated:
         images = plural(tally.animated, "image")
         console.info(f"note       {images} with several frames: the first frame was taken")
     accuracy = tally.nr_right / tally.nr_known if tally.nr_known else None
     if json:
         errors = [{"path": str(path), "error": reason} for path, reason in tally.failures]
-        document: dict[str, Any] = {"errors": errors, "n_images": sum(tally.counts)}
+        document: dict[str, Any] = {"errors": errors, "n_images": sum(tally.counts), "n_compressed": tally.compressed}
         console.write_json(document if accuracy is None else document | {"accuracy": accuracy})
         return
     from rich.text import Text

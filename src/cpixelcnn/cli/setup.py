@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from cpixelcnn.config import DataConfig, RunConfig
+    from cpixelcnn.datasets.compression import Compression
     from cpixelcnn.datasets.image_set import ImageSet
     from cpixelcnn.datasets.user_images import UserImages
     from cpixelcnn.distributed import Processes
@@ -170,7 +171,9 @@ def load_images(config: DataConfig, split: str, loaded: LoadedModel, *, download
     return images
 
 
-def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: bool) -> UserImages:
+def read_images_for(
+    loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: bool, compression: Compression | None = None
+) -> UserImages:
     """Image files and folders that the command line names (``-``: on standard input), at the model's size."""
     from cpixelcnn.datasets.user_images import read_user_images
 
@@ -182,6 +185,7 @@ def read_images_for(loaded: LoadedModel, paths: Sequence[Path], *, skip_bad: boo
         height=config.image_height,
         width=config.image_width,
         skip_bad=skip_bad,
+        compression=compression,
         standard_input=sys.stdin,
     )
     for note in inputs.images.notes:

@@ -173,6 +173,7 @@ def _some(images: ImageSet, n: int) -> ImageSet:
 
 def _unfamiliar_images(name: str, loaded: LoadedModel, choice: ImageChoice, n: int) -> Tensor:
     from cpixelcnn.config import DataConfig
+    from cpixelcnn.datasets.compression import COMPRESSIONS
     from cpixelcnn.datasets.registry import DATASETS
     from cpixelcnn.evaluation.synthetic import SYNTHETIC
 
@@ -185,7 +186,8 @@ def _unfamiliar_images(name: str, loaded: LoadedModel, choice: ImageChoice, n: i
     if not os.path.isdir(name):
         known = ", ".join([*SYNTHETIC, *DATASETS])
         raise ConfigError(f"--unfamiliar {name} is neither a folder nor one of {known} (NAME, or NAME=DIR)")
-    return _some(read_images_for(loaded, [Path(name)], skip_bad=True).images, n).images
+    compression = COMPRESSIONS.get(loaded.config.data.dataset)  # as `classify` does it, whose threshold this is
+    return _some(read_images_for(loaded, [Path(name)], skip_bad=True, compression=compression).images, n).images
 
 
 def _of_any_class(config: Any, loaded: LoadedModel, *, download: bool) -> ImageSet:

@@ -32,7 +32,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from cpixelcnn.datasets.storage import Storage
+from cpixelcnn.datasets.compression import Compression
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 
@@ -71,11 +71,13 @@ class Attempt(NamedTuple):
         image: uint8 (C, H, W), or None.
         reason: why there is no image; empty where there is one.
         animated: whether the file holds several pictures, of which this is the first.
+        compressed: whether the image went through the compression that was asked for.
     """
 
     image: Tensor | None
     reason: str = ""
     animated: bool = False
+    compressed: bool = False
 
 
 def read_image(path: Path, *, channels: int, height: int | None, width: int | None) -> Tensor:
@@ -103,6 +105,7 @@ def read_images(
     height: int | None,
     width: int | None,
     skip_bad: bool = False,
+    compression: Compression | None = None,
     progress: Progress = silent,
 ) -> ReadImages:
     """Read many image files by the policy of this module.
@@ -113,6 +116,7 @@ def read_images(
         height: rows of the result, or None together with `width` to keep the stored size, the same in all files.
         width: columns of the result.
         skip_bad: return files that cannot be used among `failures` rather than raise.
+        compression: what images go through before they are scaled, as in `attempt_image`.
         progress: called after every file.
 
     Raises:
@@ -124,7 +128,7 @@ def read_images(
     failures: list[tuple[Path, str]] = []
     animated: list[Path] = []
     for index, path in enumerate(paths):
-        attempt = attempt_image(path, channels=channels, height=height, width=width)
+        attempt = attempt_image(path, channels=channels, height=height, width=width, compression=compression)
         if attempt.image is None:
             failures.append((path, attempt.reason))
         else:
@@ -145,18 +149,19 @@ def read_images(
 
 
 def attempt_image(
-    path: Path, *, channels: int, height: int | None, width: int | None, storage: Storage | None = None
+    path: Path, *, channels: int, height: int | None, width: int | None, compression: Compression | None = None
 ) -> Attempt:
     """Read one image file as `read_image` does; the reason is returned, not raised, where that fails.
 
-    With a `storage`, an image that neither is stored so nor has the wanted size is stored so before it is scaled.
+    With a `compression`, the image goes through it before it is scaled, unless its file did so or it has the wanted
+    size.
     """
     try:
         _check_file(path)
         # Pillow warns of odd metadata and of big images: the pixels decode all the same, and size is judged here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(path, channels, height, width, storage)
+            return _decode(path, channels, height, width, compression)
     except _Refused as refusal:
         return Attempt(None, str(refusal))
     except UnidentifiedImageError:
@@ -229,18 +234,21 @@ def _check_file(path: Path) -> None:
         raise _Refused(f"larger than {MOST_BYTES >> 30} GiB")
 
 
-def _decode(path: Path, channels: int, height: int | None, width: int | None, storage: Storage | None) -> Attempt:
+def _decode(
+    path: Path, channels: int, height: int | None, width: int | None, compression: Compression | None
+) -> Attempt:
     with Image.open(path, formats=FORMATS) as opened:
         if opened.width * opened.height > MOST_PIXELS:
             raise _Refused(f"{opened.width}x{opened.height} is {TOO_LARGE}")
         picture = _to_rgb(ImageOps.exif_transpose(opened), opened.format)
         animated = _is_animated(opened)
-        stored = storage is None or storage.holds(opened) or picture.size == (width, height)
-    if storage is not None and not stored:
-        picture = storage.store(picture)
+        compress = compression is not None and not (compression.matches(opened) or picture.size == (width, height))
+    if compression is not None and compress:
+        picture = compression.apply(picture)
     if height is not None and width is not None:
         picture = _fit(picture, height, width)
-    return Attempt(_to_tensor(picture.convert("L") if channels == 1 else picture), animated=animated)
+    picture = picture.convert("L") if channels == 1 else picture
+    return Attempt(_to_tensor(picture), animated=animated, compressed=compress)
 
 
 def _is_animated(opened: Image.Image) -> bool:

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cpixelcnn.datasets.compression import Compression
 from cpixelcnn.datasets.decoding import REMEDY, animation_note, attempt_image, read_images
 from cpixelcnn.datasets.image_files import iter_images, natural_key
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
-from cpixelcnn.datasets.storage import Storage
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 
@@ -36,12 +36,14 @@ class UserBatch:
         images: uint8 (n, C, H, W).
         failures: ``(path, reason)`` of files that could not be read.
         animated: those of `paths` that hold several pictures, of which the first was taken.
+        compressed: those of `paths` that went through the compression that was asked for.
     """
 
     paths: tuple[Path, ...]
     images: Tensor
     failures: tuple[tuple[Path, str], ...]
     animated: tuple[Path, ...]
+    compressed: tuple[Path, ...] = ()
 
     def labels(self, classes: Sequence[str]) -> Tensor:
         """Labels by the names of the images' folders, int64 (n,); see `folder_labels`."""
@@ -62,7 +64,7 @@ def iter_user_images(
     height: int,
     width: int,
     batch_size: int,
-    storage: Storage | None = None,
+    compression: Compression | None = None,
     standard_input: Iterable[str] = (),
 ) -> Iterator[UserBatch]:
     """Read image files one batch after another; nothing is read before it is asked for.
@@ -75,8 +77,8 @@ def iter_user_images(
         height: rows of the images.
         width: columns of the images.
         batch_size: the most images in a batch, and the most failures.
-        storage: how the images that the model was trained on were stored. Images that are not, and that do not have
-            the wanted size either, are stored so before they are scaled.
+        compression: what the model's training images went through (`COMPRESSIONS`). Images whose files did not go
+            through it do so before they are scaled, except where they have the wanted size.
         standard_input: lines that name files or folders (no patterns), such as `sys.stdin`.
 
     Yields:
@@ -86,11 +88,12 @@ def iter_user_images(
     images: list[Tensor] = []
     failures: list[tuple[Path, str]] = []
     animated: list[Path] = []
+    compressed: list[Path] = []
 
     def batch() -> UserBatch:
         stacked = torch.stack(images) if images else torch.empty(0, channels, height, width, dtype=torch.uint8)
-        taken = UserBatch(tuple(paths), stacked, tuple(failures), tuple(animated))
-        for items in (paths, images, failures, animated):
+        taken = UserBatch(tuple(paths), stacked, tuple(failures), tuple(animated), tuple(compressed))
+        for items in (paths, images, failures, animated, compressed):
             items.clear()
         return taken
 
@@ -98,13 +101,14 @@ def iter_user_images(
         if problem:
             failures.append((path, problem))
         else:
-            attempt = attempt_image(path, channels=channels, height=height, width=width, storage=storage)
+            attempt = attempt_image(path, channels=channels, height=height, width=width, compression=compression)
             if attempt.image is None:
                 failures.append((path, attempt.reason))
             else:
                 paths.append(path)
                 images.append(attempt.image)
                 animated += [path] if attempt.animated else []
+                compressed += [path] if attempt.compressed else []
         if max(len(images), len(failures)) >= batch_size:
             yield batch()
     if images or failures:
@@ -119,6 +123,7 @@ def read_user_images(
     height: int,
     width: int,
     skip_bad: bool = True,
+    compression: Compression | None = None,
     standard_input: Iterable[str] = (),
     progress: Progress = silent,
 ) -> UserImages:
@@ -131,6 +136,7 @@ def read_user_images(
         height: rows of the images.
         width: columns of the images.
         skip_bad: return what cannot be used among `failures`; raise otherwise.
+        compression: what the model's training images went through, as in `iter_user_images`.
         standard_input: lines that name files or folders, for the name ``-``.
         progress: called after every file.
 
@@ -145,7 +151,15 @@ def read_user_images(
     if not files and all(os.path.isdir(path) for path, _ in problems):
         named = ", ".join(map(str, names)) or "an empty list of paths"
         raise DataError(f"there are no images in {named}; name image files or folders with images")
-    result = read_images(files, channels=channels, height=height, width=width, skip_bad=True, progress=progress)
+    result = read_images(
+        files,
+        channels=channels,
+        height=height,
+        width=width,
+        skip_bad=True,
+        compression=compression,
+        progress=progress,
+    )
     failures = result.failures + problems
     if failures and not skip_bad:
         raise BadImagesError(failures, REMEDY)

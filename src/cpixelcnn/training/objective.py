@@ -14,8 +14,8 @@ The weight counts a nat of the class against a *bit per dimension* of the image.
 w = 1 / (D ln 2), 0.0005 at 32x32 RGB; with a few times that, the class matters more than its bits do.
 
 With `discriminative_temperature` T every log p in it is divided by T, as a calibration divides them (see
-evaluation/calibration.py). A posterior made of thousands of log-probabilities is 0 or 1 where it is right and where it
-is wrong, so that at T = 1 the term learns from misjudged images alone, the more outlandish the more; with the T of the
+evaluation/calibration.py). A posterior made of thousands of log-probabilities is close to 0 or 1, right or wrong. At
+T = 1 the term therefore learns from misjudged images alone, and most from those that it misjudges most; at the T of the
 model's calibration it learns from every image near a boundary.
 
 Three things make the difference of two log-probabilities, of thousands of nats each, mean something: it is taken

@@ -1,6 +1,6 @@
 """Validation images of cpen455 as if they came from elsewhere, for `cpixelcnn classify`.
 
-    python benchmarks/other_makes.py DATA OUT
+    python benchmarks/foreign_photographs.py DATA OUT
     cpixelcnn classify OUT/enlarged --model small [--as-is]
 
 The folders are `enlarged` (the middle 90 %, 230 x 230, JPEG of quality 90), `cropped` (the middle 58 x 58 pixels, PNG)
