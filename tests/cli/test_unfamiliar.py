@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from cpixelcnn.config import DataConfig, RunConfig
+from cpixelcnn.datasets import user_images
+from cpixelcnn.datasets.compression import COMPRESSIONS
 from cpixelcnn.datasets.drawings import CLASSES
 from cpixelcnn.evaluation import unfamiliar
 from cpixelcnn.evaluation.familiarity import THRESHOLDS
@@ -51,6 +53,24 @@ def test_noise_flat_colours_and_a_folder(cli: Cli, copy: Path, photographs: Path
     for found in noise["scores"].values():
         assert 0 <= found["auroc_ci95"][0] <= found["auroc"] <= found["auroc_ci95"][1] <= 1
     assert document["threshold"] is None
+
+
+@pytest.mark.parametrize("trained_on", ["cpen455", "embedded"])
+def test_a_folder_is_read_as_classify_reads_it(
+    cli: Cli, make_model: Callable[..., PixelCNN], pictures: Path, monkeypatch: pytest.MonkeyPatch, trained_on: str
+) -> None:
+    """Compressed as the training images were, for `classify` applies the threshold to such images."""
+    model = make_model(image_height=8, image_width=8, classes=CLASSES)
+    save_weights(Path("a.safetensors"), model.state_dict(), RunConfig(model.config, DataConfig(dataset=trained_on)))
+    asked: list[object] = []
+    reads = user_images.read_user_images
+    monkeypatch.setattr(
+        user_images, "read_user_images", lambda *a, **k: asked.append(k["compression"]) or reads(*a, **k)
+    )
+    data = ["-d", "embedded", "--max-images", 8, "--scores", "png", "--unfamiliar", pictures]
+    outcome = cli("eval", "a.safetensors", *data, "--json")
+    assert outcome.code == 0, outcome.err
+    assert asked == [COMPRESSIONS.get(trained_on)]
 
 
 def test_a_learned_threshold_becomes_a_column(cli: Cli, copy: Path, pictures: Path) -> None:

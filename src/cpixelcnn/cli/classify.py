@@ -63,8 +63,8 @@ AsIs = Annotated[
     bool,
     typer.Option(
         "--as-is",
-        help="Do not compress photographs as 64x64 JPEG before they are scaled, as a model of cpen455 has it, whose "
-        "training images were such files.",
+        help="Do not compress photographs as 64x64 JPEG before they are scaled. That is done for models of cpen455, "
+        "whose training images were such files.",
         rich_help_panel=o.DATA,
     ),
 ]
