@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,6 +24,7 @@ from cpixelcnn.datasets import registry
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import joined_processes
 from cpixelcnn.errors import DataError, Interrupted, OtherProcessError
+from cpixelcnn.evaluation import unfamiliar
 from cpixelcnn.evaluation.evaluate import Evaluation, evaluate
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.plots import figures
@@ -220,6 +222,11 @@ def command(argv: list[str], trouble: Callable[[], Any] | None = None) -> None:
     sys.argv = ["cpixelcnn", *argv]
     with no_pictures():
         app.main()
+
+
+def few_resamples() -> None:
+    """Intervals of 20 resamples instead of 200, which take most of the time."""
+    unfamiliar.detection = partial(unfamiliar.detection, n_bootstrap=20)
 
 
 def bad_images() -> None:
