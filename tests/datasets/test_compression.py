@@ -95,6 +95,7 @@ def test_others_go_through_it_before_they_are_scaled(
         [path], classes=(), channels=channels, height=height, width=width, compression=COMPRESSION
     )
     assert torch.equal(inputs.images.images[0], plain(again, channels, size))
+    assert inputs.images.notes == ("1 image compressed first, as the training images were: 64x64 JPEG of quality 75",)
 
 
 def test_modes_of_other_files(tmp_path: Path) -> None:

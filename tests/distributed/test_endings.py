@@ -82,9 +82,7 @@ def early_failures() -> list[Any]:
         ),
         pytest.param(["--device", "cuda:99"], {}, 2, "--device cuda:99 is not there", id="all: device", marks=slow),
         pytest.param([], {1: distributed_work.bad_images}, 3, "this machine is empty", id="the other: images"),
-        pytest.param(
-            [], {0: distributed_work.no_room}, 4, "No space left", id="leader: the last checkpoint", marks=slow
-        ),
+        pytest.param([], {0: distributed_work.no_room}, 4, "No space left", id="leader: the last checkpoint"),
         pytest.param(["--max-bad-steps", "2"], {1: distributed_work.not_finite}, 5, "2 steps in a row", id="NaN"),
     ]
 

@@ -230,7 +230,7 @@ def test_two_trainings_into_one_directory(cli: Cli, training: list[object], run:
 
 
 @pytest.mark.parametrize(
-    "name", ["-läuft 猫 ☃ :pizza: [red]a'b\"c[/red] 50%", pytest.param("--json", marks=pytest.mark.slow)]
+    "name", ["-läuft 猫 ☃ :pizza: [red]a'b\"c[/red] [0] 50%", pytest.param("--json", marks=pytest.mark.slow)]
 )
 def test_odd_places(cli: Cli, training: list[object], name: str) -> None:
     outcome = cli(*training, "--epochs", 1, "--out", name)

@@ -271,11 +271,10 @@ def _about(
 
 
 def _conclude(tally: _Tally, json: bool, compression: Compression | None) -> None:
-    if tally.compressed:
-        images = plural(tally.compressed, "image")
-        console.info(
-            f"note       {images} compressed first, as the training images were: {compression}; not with --as-is"
-        )
+    from cpixelcnn.datasets.compression import compression_note
+
+    if note := compression_note(tally.compressed, compression):
+        console.info(f"note       {note}; not with --as-is")
     if tally.animated:
         images = plural(tally.animated, "image")
         console.info(f"note       {images} with several frames: the first frame was taken")

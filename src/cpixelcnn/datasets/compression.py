@@ -15,6 +15,8 @@ from functools import lru_cache
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import get_sampling
 
+from cpixelcnn.errors import plural
+
 _HALVED_COLOUR = 2  # of both rows and columns (4:2:0), in Pillow's numbers
 _GREY = -1
 
@@ -48,6 +50,15 @@ class Compression:
         """The RGB image after compression: cropped to a square at the centre, scaled, coded and decoded."""
         image = ImageOps.fit(image, (self.size, self.size), method=Image.Resampling.BILINEAR)
         return Image.open(io.BytesIO(_coded(image, self.quality))).convert("RGB")
+
+
+def compression_note(count: int, compression: Compression | None) -> str:
+    """The sentence that says how many images were compressed; empty if none were.
+
+    >>> compression_note(1, Compression(size=64, quality=75))
+    '1 image compressed first, as the training images were: 64x64 JPEG of quality 75'
+    """
+    return f"{plural(count, 'image')} compressed first, as the training images were: {compression}" if count else ""
 
 
 # Of the training images, by the names in `DataConfig.dataset`: of cpen455 those that the course gives.

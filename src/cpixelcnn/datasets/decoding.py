@@ -10,6 +10,8 @@ What a file holds is decided by its content (PNG, JPEG, BMP, GIF, WebP, TIFF, PP
 - *Transparency* (LA, PA, RGBA, or one colour of a palette): composited over white.
 - *16-bit grey*: divided by 257 and rounded. Pillow itself would cut everything above 255 off.
 - *1-bit, palette, CMYK, YCbCr, Lab*: Pillow's conversion to RGB.
+- *Compression*, where one is asked for, but not of files that went through it, nor of images of the wanted
+  size.
 - *Size*: where it differs from the wanted one, a centre crop to the wanted aspect ratio, then Pillow's antialiased
   bilinear filter (`ImageOps.fit`), in 8 bits. A 1x1 image is enlarged. Values stay on the 8-bit grid, which the
   likelihood relies on.
@@ -56,12 +58,14 @@ class ReadImages:
         kept: which of the paths became images, as N ascending indices.
         failures: ``(path, reason)`` of the others, in the order of the paths.
         animated: those of the kept files that hold several pictures, of which the first was taken.
+        nr_compressed: how many of the kept files went through the compression that was asked for.
     """
 
     images: Tensor
     kept: list[int]
     failures: list[tuple[Path, str]]
     animated: list[Path] = field(default_factory=list)
+    nr_compressed: int = 0
 
 
 class Attempt(NamedTuple):
@@ -127,6 +131,7 @@ def read_images(
     kept: list[int] = []
     failures: list[tuple[Path, str]] = []
     animated: list[Path] = []
+    nr_compressed = 0
     for index, path in enumerate(paths):
         attempt = attempt_image(path, channels=channels, height=height, width=width, compression=compression)
         if attempt.image is None:
@@ -135,6 +140,7 @@ def read_images(
             images.append(attempt.image)
             kept.append(index)
             animated += [path] if attempt.animated else []
+            nr_compressed += attempt.compressed
         progress(index + 1, len(paths))
     if failures and not skip_bad:
         raise BadImagesError(failures, REMEDY)
@@ -145,7 +151,7 @@ def read_images(
                 f"name one size with `image_size`"
             )
     empty = torch.empty(0, channels, height or 0, width or 0, dtype=torch.uint8)
-    return ReadImages(torch.stack(images) if images else empty, kept, failures, animated)
+    return ReadImages(torch.stack(images) if images else empty, kept, failures, animated, nr_compressed)
 
 
 def attempt_image(
@@ -242,13 +248,13 @@ def _decode(
             raise _Refused(f"{opened.width}x{opened.height} is {TOO_LARGE}")
         picture = _to_rgb(ImageOps.exif_transpose(opened), opened.format)
         animated = _is_animated(opened)
-        compress = compression is not None and not (compression.matches(opened) or picture.size == (width, height))
-    if compression is not None and compress:
-        picture = compression.apply(picture)
+        compressed = False
+        if compression is not None and not (compression.matches(opened) or picture.size == (width, height)):
+            picture, compressed = compression.apply(picture), True
     if height is not None and width is not None:
         picture = _fit(picture, height, width)
     picture = picture.convert("L") if channels == 1 else picture
-    return Attempt(_to_tensor(picture), animated=animated, compressed=compress)
+    return Attempt(_to_tensor(picture), animated=animated, compressed=compressed)
 
 
 def _is_animated(opened: Image.Image) -> bool:

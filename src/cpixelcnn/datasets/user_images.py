@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cpixelcnn.datasets.compression import Compression
+from cpixelcnn.datasets.compression import Compression, compression_note
 from cpixelcnn.datasets.decoding import REMEDY, animation_note, attempt_image, read_images
 from cpixelcnn.datasets.image_files import iter_images, natural_key
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
@@ -166,7 +166,7 @@ def read_user_images(
     if not result.kept:
         raise BadImagesError(failures, "there is nothing else to read")
     kept = tuple(files[index] for index in result.kept)
-    note = animation_note(result.animated)
+    notes = (animation_note(result.animated), compression_note(result.nr_compressed, compression))
     images = ImageSet(
         images=result.images,
         labels=folder_labels(kept, classes),
@@ -176,7 +176,7 @@ def read_user_images(
         paths=kept,
         origin="images given by name",
         nr_skipped=len(failures),
-        notes=(note,) if note else (),
+        notes=tuple(note for note in notes if note),
     )
     return UserImages(images, failures)
 
