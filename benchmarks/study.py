@@ -9,7 +9,6 @@ end, or with `--table`, comes a Markdown table of all that is finished.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.special import logsumexp
 
 SIZE = 16
 BASE = (
@@ -32,6 +32,7 @@ VARIANTS = {
     "film-none": "--film none",
     "no-flips": "--no-horizontal-flip",
     "dropout-0.1": "--dropout 0.1",
+    "dropout-0.3": "--dropout 0.3",
     "mixture-10": "--nr-logistic-mix 10",
     "mixture-3": "--nr-logistic-mix 3",
     "deeper": "--nr-resnets 2 --nr-filters 28",
@@ -68,16 +69,15 @@ def study(data: str, out: Path, variants: list[str], seeds: list[int], epochs: i
 
 
 class Finished:
-    """What is known of one finished run."""
+    """What one finished run has come to, on the validation images in one view."""
 
     def __init__(self, run: Path) -> None:
         values = np.load(run / "validation.npz")
         rows, labels = values["log_likelihoods"], values["labels"]
         own = rows[np.arange(len(labels)), labels]
-        self.bits = -own / (3 * SIZE**2 * math.log(2))  # per dimension, of every image
-        self.correct = rows.argmax(axis=1) == labels
-        epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        self.minutes = epochs[-1]["seconds"] / 60
+        self.bits = float(-own.mean()) / (3 * SIZE**2 * math.log(2))  # per dimension
+        self.nll = float((logsumexp(rows, axis=1) - own).mean())  # -log p(c | x) in nats; no class is likelier before
+        self.percent = 100 * float((rows.argmax(axis=1) == labels).mean())
 
 
 def table(out: Path, seeds: list[int]) -> Iterator[str]:
@@ -90,23 +90,19 @@ def table(out: Path, seeds: list[int]) -> Iterator[str]:
         }
         for variant in VARIANTS
     }
-    yield "| Variant | Seeds | Bits/dim | To the base | Accuracy | To the base (points) | Minutes |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| Variant | Seeds | Bits/dim | To the base | Posterior NLL | To the base | Accuracy (%) | To the base |"
+    yield "|---|---|---|---|---|---|---|---|"
     for variant, own in runs.items():
         paired = [(run, runs["base"][seed]) for seed, run in own.items() if seed in runs["base"]]
         if not paired:
             continue
-        bits = [run.bits.mean() - base.bits.mean() for run, base in paired]
-        points = [100 * (run.correct.mean() - base.correct.mean()) for run, base in paired]
-        cells = [
-            variant,
-            str(len(own)),
-            f"{np.mean([run.bits.mean() for run in own.values()]):.3f}",
-            "" if variant == "base" else f"{np.mean(bits):+.3f} ± {error(bits):.3f}",
-            f"{100 * np.mean([run.correct.mean() for run in own.values()]):.1f} %",
-            "" if variant == "base" else f"{np.mean(points):+.1f} ± {error(points):.1f}",
-            f"{np.mean([run.minutes for run in own.values()]):.1f}",
-        ]
+        cells = [variant, str(len(own))]
+        for figure, digits in (("bits", 3), ("nll", 2), ("percent", 1)):
+            differences = [getattr(run, figure) - getattr(base, figure) for run, base in paired]
+            cells += [f"{np.mean([getattr(run, figure) for run in own.values()]):.{digits}f}"]
+            cells += [
+                "" if variant == "base" else f"{np.mean(differences):+.{digits}f} ± {error(differences):.{digits}f}"
+            ]
         yield "| " + " | ".join(cells) + " |"
 
 
