@@ -26,7 +26,7 @@ def pixel_evidence(model: cpixelcnn.PixelCNN, images: Tensor) -> Tensor:
     """log p(x_i | x_<i, c) of every pixel minus its mean over classes, in nats, (N, classes, H, W)."""
     classes = []
     for label in range(model.config.nr_classes):
-        parts = [pixel_log_probs(model, part, torch.full((len(part),), label)) for part in images.split(BATCH)]
+        parts = [pixel_log_probs(model, part, torch.full((len(part),), label)) for part in torch.split(images, BATCH)]
         classes.append(torch.cat(parts))
     evidence = torch.stack(classes, dim=1)
     return evidence - evidence.mean(dim=1, keepdim=True)
