@@ -1,4 +1,4 @@
-"""The six commands on tiny images, one after the other: each finds its packages, and does its work.
+"""The six commands on tiny images, one after the other: they find their packages, and do their work.
 
 In one process, since most of the time of a command this small goes into the import of torch.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 
-from cpixelcnn.cli.app import main
+from cpixelcnn.cli.interrupt import main
 
 COMMANDS = (
     "train --image-size 8 --train-size 32 --nr-filters 4 --nr-logistic-mix 2 --epochs 1 --batch-size 8 "
@@ -23,6 +23,7 @@ COMMANDS = (
 
 with tempfile.TemporaryDirectory() as place:
     os.chdir(place)
+    os.environ["MPLCONFIGDIR"] = place
     for command in COMMANDS:
         sys.argv = ["cpixelcnn", *command.split(), "--quiet"]
         try:

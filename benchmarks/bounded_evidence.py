@@ -1,4 +1,4 @@
-"""What if no pixel could say more than so many nats for one class against another? Accuracy and NLL of a classifier.
+"""What if no pixel could say more than so many nats for or against a class? Accuracy and NLL of such a classifier.
 
     python benchmarks/bounded_evidence.py DATA [--model small] [--bounds inf 4 2 1 0.5]
 

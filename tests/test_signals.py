@@ -49,7 +49,7 @@ def test_another_thread_handles_nothing() -> None:
 DEAF = """
 import signal, time
 from cpixelcnn.signals import ended_by_the_second, handling
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background ignores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what was started in the background
 with ended_by_the_second((signal.SIGINT, signal.SIGTERM), grace=0.2):
     with handling((signal.SIGINT, signal.SIGTERM), lambda *_: None):
         print("ready", flush=True)
