@@ -23,6 +23,7 @@ from PIL import Image
 from cpixelcnn.cli.classify_output import csv_file
 from cpixelcnn.cli.setup import ended_in_order
 from cpixelcnn.config import DataConfig
+from cpixelcnn.datasets.crops import CORNERS
 from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.distributed import ALONE
@@ -359,6 +360,17 @@ def test_views(cli: Cli, run: Path, pictures: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
     outcome = cli("classify", pictures, "--model", run, "--views", 3)
     assert (outcome.code, "--views must be 1" in outcome.err) == (2, True)
+
+
+def test_ten_views_show_the_corners_of_photographs(cli: Cli, run: Path, pictures: Path) -> None:
+    for path in sorted(pictures.rglob("*.png"))[1:]:
+        Image.open(path).resize((40, 30)).save(path)
+    document = cli("classify", pictures, "--model", run, "--json", "--views", 10).document
+    assert document["views"] == 10
+    read = read_images([Path(r["path"]) for r in document["results"]], channels=3, height=8, width=8, crops=CORNERS)
+    expected = classify(load(run), read.images, crops=read.crops, views=10).log_likelihoods
+    found = torch.tensor([result["log_likelihoods"] for result in document["results"]]).double()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
 
 
 def test_the_first_picture_of_an_animation_is_told_of(cli: Cli, run: Path, pictures: Path) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cpixelcnn.config import DataConfig
+from cpixelcnn.datasets.image_set import match_classes
+from cpixelcnn.datasets.photographs import with_crops
 from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.evaluation.classify import classify
 from cpixelcnn.runs.models import load
@@ -36,6 +39,29 @@ def test_views_are_averaged_and_bits_are_those_of_the_images(cli: Cli, run: Path
     for_people = cli("eval", "--model", run, "--split", "train", "--views", 2).out
     assert any("views" in line and "2, by the mean" in line for line in for_people.splitlines())
     assert cli("eval", "--model", run, "--views", 3).code == 2
+
+
+def test_ten_views_show_the_corners_of_files(cli: Cli, run: Path, photographs: Path, tmp_path: Path) -> None:
+    for path in photographs.rglob("*.png"):
+        Image.open(path).resize((20, 20)).save(path)
+    file = tmp_path / "ten.npz"
+    arguments = ["eval", "--model", run, "-d", "folder", "-i", photographs, "--split", "validation", "--views", 10]
+    outcome = cli(*arguments, "--save-log-likelihoods", file, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["views"] == 10
+    config = DataConfig(dataset="folder", data_dir=str(photographs), image_size=8)
+    model = load(run)
+    images = with_crops(match_classes(load_split(config, "validation"), model.config.classes))
+    expected = classify(model, images.images, crops=images.crops, views=10)
+    with np.load(file) as arrays:
+        np.testing.assert_allclose(arrays["log_likelihoods"], expected.log_likelihoods.numpy(), rtol=1e-7)
+
+
+def test_ten_views_of_images_without_files_are_refused(cli: Cli, run: Path) -> None:
+    outcome = cli("eval", "--model", run, "--split", "train", "--views", 10)
+    assert outcome.code == 3
+    assert "the images of embedded have no files" in outcome.err
+    assert "pass --views 1 or 2" in outcome.err
 
 
 def test_log_likelihoods_give_the_scores_of_eval(cli: Cli, run: Path, tmp_path: Path) -> None:

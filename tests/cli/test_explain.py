@@ -40,7 +40,7 @@ def twins(pictures: Path, tmp_path: Path) -> Path:
     return tmp_path / "twins"
 
 
-@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("views", [1, 2, 10])
 def test_every_image_is_explained(cli: Cli, model: Path, twins: Path, views: int) -> None:
     outcome = cli(
         "classify", twins, "--model", model, "--explain", "why", "--batch-size", 2, "--views", views, "--json"

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cpixelcnn.datasets.crops import CORNERS
 from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.evaluation.bits_per_dim import bits_per_dim
 from cpixelcnn.evaluation.pixel_maps import bits_map, evidence_map
-from cpixelcnn.evaluation.views import view_log_probs
+from cpixelcnn.evaluation.views import placed, view_log_probs
 from cpixelcnn.model.network import PixelCNN
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0])
@@ -67,7 +68,7 @@ def test_no_images_have_no_map(model: PixelCNN, images: Tensor) -> None:
     assert evidence_map(model, images[:0], [], []).shape == (0, *images.shape[2:])
 
 
-@pytest.mark.parametrize("views", [1, 2, 8])
+@pytest.mark.parametrize("views", [1, 2, 8, 10])
 def test_evidence_sums_to_the_difference_of_log_likelihoods(
     model: PixelCNN, make_model: Callable[..., PixelCNN], images: Tensor, views: int
 ) -> None:
@@ -75,12 +76,25 @@ def test_evidence_sums_to_the_difference_of_log_likelihoods(
         model = make_model(image_channels=model.config.image_channels, nr_orientations=4).double()
         images = images[:, :, :, :4].contiguous()
     second = (LABELS + 1) % 3
-    found = evidence_map(model, images, LABELS, second, views=views, batch_size=3)
-    log_likelihoods = view_log_probs(model, images, views=views).mean(dim=0)
+    crops = torch.stack([images.roll(n, dims=0) for n in range(4)]) if views == 10 else None
+    found = evidence_map(model, images, LABELS, second, crops=crops, views=views, batch_size=3)
+    log_likelihoods = view_log_probs(model, images, crops=crops, views=views).mean(dim=0)
     rows = torch.arange(7)
     difference = log_likelihoods[rows, LABELS] - log_likelihoods[rows, second]
     torch.testing.assert_close(found.sum(dim=(1, 2)), difference, rtol=1e-6, atol=1e-5)
     assert float(found.abs().min()) < float(found.abs().max())
+
+
+def test_evidence_of_corners_lies_where_they_do(model: PixelCNN, images: Tensor) -> None:
+    """The first image stands in for its own corners, as one that is too small does."""
+    crops = torch.stack([torch.cat([images[:1], images[1:].roll(1 + n, dims=0)]) for n in range(4)])
+    found = evidence_map(model, images, [0] * 7, [1] * 7, crops=crops, views=10)
+    of_image, *of_corners = (evidence_map(model, each, [0] * 7, [1] * 7, views=2) for each in (images, *crops))
+    laid = [placed(maps, crop) for maps, crop in zip(of_corners, CORNERS, strict=True)]
+    torch.testing.assert_close(found[0], of_image[0])
+    torch.testing.assert_close(found[1:], torch.stack([of_image, *laid]).mean(dim=0)[1:])
+    with pytest.raises(DataError, match="corners"):
+        evidence_map(model, images, [0] * 7, [1] * 7, views=10)
 
 
 def test_evidence_is_antisymmetric_and_nothing_against_itself(model: PixelCNN, images: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,6 +34,15 @@ def test_the_same_as_all_at_once(make_model: Callable[..., PixelCNN], make_image
     assert abs(mean - bits_per_dim(model, images).bpd_marginal) < 1e-6
     assert found[0].labels.tolist() == [0, -1, 0, -1]
     assert found[1].paths == (Path("ant/4.png"), Path("other/5.png"), Path("ant/6.png"))
+
+
+def test_batches_bring_their_crops(make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor]) -> None:
+    model = make_model()
+    images = make_images(model, 3)
+    crops = torch.stack([make_images(model, 3, seed=n) for n in range(4)])
+    (found,) = classify_batches(model, [replace(batch(images, 0), crops=crops)], views=10)
+    expected = classify(model, images, crops=crops, views=10)
+    torch.testing.assert_close(found.classification.log_likelihoods, expected.log_likelihoods)
 
 
 def test_one_batch_after_another(make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor]) -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpixelcnn.errors import ConfigError
+from cpixelcnn.datasets.crops import CORNERS, Crop
+from cpixelcnn.errors import ConfigError, DataError
 from cpixelcnn.evaluation.class_log_probs import class_log_probs
 from cpixelcnn.evaluation.classify import classify
-from cpixelcnn.evaluation.views import VIEWS, view_log_probs
+from cpixelcnn.evaluation.views import VIEWS, crops_for, placed, view_log_probs
 from cpixelcnn.model.network import PixelCNN
 from cpixelcnn.model.orientations import in_orientation
 
@@ -54,12 +55,58 @@ def test_the_mean_is_of_log_p_and_not_of_p(model: PixelCNN, images: Tensor) -> N
 def test_the_views_are_all_that_turning_and_mirroring_makes_of_an_image() -> None:
     """The eight symmetries of the square, the image itself first and its mirror image second."""
     image = torch.arange(9).view(1, 3, 3)
-    seen = {tuple(view.of(image).flatten().tolist()) for view in VIEWS}
-    assert len(seen) == len(VIEWS) == 8
-    assert {tuple(view.of(image.mT).flatten().tolist()) for view in VIEWS} == seen
-    assert torch.equal(VIEWS[0].of(image), image)
-    assert torch.equal(VIEWS[1].of(image), image.flip(2))
-    assert all(torch.equal(view.back(view.of(image)), image) for view in VIEWS)
+    views = VIEWS[8]
+    seen = {tuple(view.of(image).flatten().tolist()) for view in views}
+    assert len(seen) == len(views) == 8
+    assert {tuple(view.of(image.mT).flatten().tolist()) for view in views} == seen
+    assert torch.equal(views[0].of(image), image)
+    assert torch.equal(views[1].of(image), image.flip(2))
+    assert all(torch.equal(view.back(view.of(image)), image) for view in views)
+
+
+def test_fewer_views_are_the_first_of_more() -> None:
+    assert VIEWS[10][:2] == VIEWS[8][:2] == VIEWS[2]
+    assert VIEWS[2][:1] == VIEWS[1]
+    assert all(len(views) == len(set(views)) == number for number, views in VIEWS.items())
+    assert [crops_for(number) for number in (1, 2, 3, 8, 10)] == [(), (), (), (), CORNERS]
+
+
+def test_ten_views_are_two_of_the_image_and_two_of_each_corner(
+    model: PixelCNN, images: Tensor, make_images: Callable[..., Tensor]
+) -> None:
+    crops = torch.stack([make_images(model, 5, seed=9 + corner) for corner in range(4)])
+    seen = view_log_probs(model, images, crops=crops, views=10)
+    expected = [view_log_probs(model, each, views=2) for each in (images, *crops)]
+    assert torch.equal(seen, torch.cat(expected))
+    found = classify(model, images, crops=crops, views=10)
+    torch.testing.assert_close(found.log_likelihoods, seen.mean(dim=0))
+
+
+@pytest.mark.parametrize("number", [None, 0, 3])
+def test_ten_views_need_four_corners(model: PixelCNN, images: Tensor, number: int | None) -> None:
+    crops = None if number is None else images.expand(number, *images.shape)
+    with pytest.raises(DataError, match="10 views are of photographs with their corners"):
+        view_log_probs(model, images, crops=crops, views=10)
+
+
+def test_a_map_of_a_crop_is_laid_where_the_crop_is() -> None:
+    """The crop has 9 of 10 columns, from the second on, and 9 of 10 rows, so that its pixels have a side of 0.9."""
+    crop = Crop(0.9, 1.0, 0.0)
+    maps = torch.zeros(2, 10, 10, dtype=torch.float64)
+    maps[0, 0, 1] = 9.0  # columns 1.9 to 2.8, row 0 to 0.9
+    maps[1] = 1.0
+    found = placed(maps, crop)
+    torch.testing.assert_close(found.sum(dim=(1, 2)), maps.sum(dim=(1, 2)))
+    torch.testing.assert_close(found[0, 0, :4], torch.tensor([0.0, 1.0, 8.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(found[1, :9, 1:], torch.full((9, 9), 1 / 0.81, dtype=torch.float64))
+    outside = torch.cat([found[1, 9], found[1, :, 0]])
+    torch.testing.assert_close(outside, torch.zeros(20, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("crop", CORNERS)
+def test_a_map_keeps_its_sum_whatever_the_size(crop: Crop) -> None:
+    maps = torch.randn(3, 7, 5, dtype=torch.float64)
+    torch.testing.assert_close(placed(maps, crop).sum(dim=(1, 2)), maps.sum(dim=(1, 2)))
 
 
 def test_each_turned_view_is_scored_by_the_network_of_its_orientation(
@@ -69,7 +116,7 @@ def test_each_turned_view_is_scored_by_the_network_of_its_orientation(
     seen = view_log_probs(model, images, views=8)
     assert seen.shape == (8, 5, 3)
     assert torch.equal(seen[:2], view_log_probs(model, images, views=2))
-    for number, view in enumerate(VIEWS):
+    for number, view in enumerate(VIEWS[8]):
         of_view = in_orientation(model, view.quarter_turns)
         assert torch.equal(seen[number], class_log_probs(of_view, view.of(images)))
 

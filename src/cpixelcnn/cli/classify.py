@@ -30,6 +30,7 @@ from cpixelcnn.errors import BadImagesError, DataError, OtherProcessError, plura
 
 if TYPE_CHECKING:
     from cpixelcnn.datasets.compression import Compression
+    from cpixelcnn.datasets.crops import Crop
     from cpixelcnn.datasets.user_images import UserBatch
     from cpixelcnn.distributed import Processes
     from cpixelcnn.evaluation.calibration import Calibration
@@ -117,7 +118,7 @@ def classify(
     from cpixelcnn.datasets.compression import COMPRESSIONS
     from cpixelcnn.datasets.user_images import refuse_missing
     from cpixelcnn.evaluation.stream import classify_batches
-    from cpixelcnn.evaluation.views import check_views
+    from cpixelcnn.evaluation.views import check_views, crops_for
 
     chosen_prior = parse_prior(prior)
     if views is not None:
@@ -146,7 +147,7 @@ def classify(
             sinks.append(json_results if json else Lines(classes, unfamiliar=known))
         batches = classify_batches(
             loaded.model,
-            _read(images, loaded, compression, batch_size, processes),
+            _read(images, loaded, compression, crops_for(views), batch_size, processes),
             prior="uniform" if chosen_prior == "estimated" else chosen_prior,
             temperature=calibration.temperature if calibration else 1.0,
             views=views,
@@ -176,7 +177,12 @@ def classify(
 
 
 def _read(
-    images: Sequence[str], loaded: LoadedModel, compression: Compression | None, batch_size: int, processes: Processes
+    images: Sequence[str],
+    loaded: LoadedModel,
+    compression: Compression | None,
+    crops: Sequence[Crop],
+    batch_size: int,
+    processes: Processes,
 ) -> Iterator[UserBatch]:
     """The images that are named, so many at a time that each process has a batch."""
     from cpixelcnn.datasets.user_images import iter_user_images
@@ -192,6 +198,7 @@ def _read(
         width=config.image_width,
         batch_size=batch_size * processes.world_size,
         compression=compression,
+        crops=crops,
         standard_input=lines,
     )
 

@@ -55,13 +55,13 @@ def evaluate(
     Several models are laid side by side and compared image by image. Under torchrun the images are divided among the
     processes.
     """
-    from cpixelcnn.evaluation.views import check_views
+    from cpixelcnn.evaluation.views import check_views, crops_for
 
     scoring = Scoring(parse_prior(prior), views, batch_size, device, raw_weights)
     check_views(views)
     if calibrate is not None and (samples is not None or split != "auto"):
         raise ConfigError("--calibrate names the split to score; leave out --samples and --split")
-    choice = ImageChoice(samples, calibrate or split, dataset, data_dir, skip_bad, download)
+    choice = ImageChoice(samples, calibrate or split, dataset, data_dir, skip_bad, download, crops_for(views))
     choice.check()
     check_output(save_log_likelihoods, "--save-log-likelihoods")
 

@@ -90,7 +90,7 @@ def _find_and_draw(
     best = found.predictions
     second = found.log_posteriors.scatter(1, best[:, None], float("-inf")).argmax(dim=1)
     second = second.where(second != best, (best + 1) % len(classes))  # where the prior rules out all others
-    maps = evidence_map(loaded.model, images, best, second, views=views, processes=processes)
+    maps = evidence_map(loaded.model, images, best, second, crops=batch.source.crops, views=views, processes=processes)
     rows: list[list[object]] = []
     with processes.together():
         for i, path in enumerate(batch.paths if folder else ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from cpixelcnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cpixelcnn.config import DataConfig
+    from cpixelcnn.datasets.crops import Crop
     from cpixelcnn.datasets.image_set import ImageSet
 
 
@@ -26,6 +28,7 @@ class ImageChoice:
         data_dir: where it lies.
         skip_bad: whether bad files are left out.
         download: whether it may be fetched.
+        crops: those that are wanted of each photograph as well.
     """
 
     samples: Path | None = None
@@ -34,6 +37,7 @@ class ImageChoice:
     data_dir: str | None = None
     skip_bad: bool | None = None
     download: bool = False
+    crops: Sequence[Crop] = ()
 
     def check(self) -> None:
         """Refuse options that contradict each other, and names of nothing.
@@ -53,9 +57,21 @@ class ImageChoice:
     def load(self, loaded: LoadedModel) -> tuple[ImageSet, DataConfig | None]:
         """The images at the model's size with its classes, and how they were read, where that is known."""
         if self.samples is not None:
-            return _load_samples(self.samples, loaded)
+            images, recorded = _load_samples(self.samples, loaded)
+            return self._completed(images, loaded), recorded
         config = data_config(loaded.config.data, self.dataset, self.data_dir, skip_bad=self.skip_bad)
-        return load_images(config, self.split, loaded, download=self.download), config
+        images = load_images(config, self.split, loaded, download=self.download)
+        return self._completed(images, loaded), config
+
+    def _completed(self, images: ImageSet, loaded: LoadedModel) -> ImageSet:
+        """The images with the crops that are wanted."""
+        if not self.crops:
+            return images
+        from cpixelcnn.datasets.compression import COMPRESSIONS
+        from cpixelcnn.datasets.photographs import with_crops
+
+        with console.activity("cutting corners") as progress:
+            return with_crops(images, self.crops, COMPRESSIONS.get(loaded.config.data.dataset), progress)
 
     def title(self, images: ImageSet) -> str:
         """What stands above results."""

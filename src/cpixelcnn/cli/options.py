@@ -161,7 +161,10 @@ Prior = Annotated[
         "(0.4,0.2,0.2,0.2).",
     ),
 ]
-_VIEWS = "2 to classify each image by its mirror image as well (mean of log p), 8 by both in quarter turns, too."
+_VIEWS = (
+    "2 to classify each image by its mirror image as well (mean of log p), 10 by both of the photograph and of its "
+    "four corners, 8 by both in quarter turns."
+)
 Views = Annotated[int, typer.Option("--views", metavar="N", help=_VIEWS)]
 ViewsAsCalibrated = Annotated[
     int | None,

@@ -15,6 +15,7 @@ from functools import lru_cache
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import get_sampling
 
+from cpixelcnn.datasets.crops import Crop
 from cpixelcnn.errors import plural
 
 _HALVED_COLOUR = 2  # of both rows and columns (4:2:0), in Pillow's numbers
@@ -46,9 +47,16 @@ class Compression:
             list(table) == mine.get(number) for number, table in tables.items()
         )
 
-    def apply(self, image: Image.Image) -> Image.Image:
-        """The RGB image after compression: cropped to a square at the centre, scaled, coded and decoded."""
-        image = ImageOps.fit(image, (self.size, self.size), method=Image.Resampling.BILINEAR)
+    def apply(self, image: Image.Image, crop: Crop | None = None) -> Image.Image:
+        """The RGB image after compression: cropped to a square at the centre, scaled, coded and decoded.
+
+        With a `crop` that part of the square, which is often enlarged and so scaled by the sharper bicubic filter.
+        """
+        size = (self.size, self.size)
+        if crop is None:
+            image = ImageOps.fit(image, size, method=Image.Resampling.BILINEAR)
+        else:
+            image = crop.of(image, size, Image.Resampling.BICUBIC)
         return Image.open(io.BytesIO(_coded(image, self.quality))).convert("RGB")
 
 

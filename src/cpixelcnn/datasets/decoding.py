@@ -16,6 +16,10 @@ What a file holds is decided by its content (PNG, JPEG, BMP, GIF, WebP, TIFF, PP
   bilinear filter (`ImageOps.fit`), in 8 bits. A 1x1 image is enlarged. Values stay on the 8-bit grid, which the
   likelihood relies on.
 - *Channels*: three are RGB; one is the luma of ITU-R 601 (Pillow's "L").
+
+Where *crops* are asked for as well, they are cut from the picture as it is in the file, and then compressed (whatever
+the file went through) and scaled. Where a crop would have fewer pixels than are wanted, the whole picture stands in
+for it.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import stat
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +39,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from cpixelcnn.datasets.compression import Compression
+from cpixelcnn.datasets.crops import Crop
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 
@@ -59,13 +64,15 @@ class ReadImages:
         failures: ``(path, reason)`` of the others, in the order of the paths.
         animated: those of the kept files that hold several pictures, of which the first was taken.
         nr_compressed: how many of the kept files went through the compression that was asked for.
+        crops: the K crops of each image that were asked for, uint8 (K, N, C, H, W).
     """
 
     images: Tensor
     kept: list[int]
     failures: list[tuple[Path, str]]
-    animated: list[Path] = field(default_factory=list)
-    nr_compressed: int = 0
+    animated: list[Path]
+    nr_compressed: int
+    crops: Tensor
 
 
 class Attempt(NamedTuple):
@@ -76,12 +83,14 @@ class Attempt(NamedTuple):
         reason: why there is no image; empty where there is one.
         animated: whether the file holds several pictures, of which this is the first.
         compressed: whether the image went through the compression that was asked for.
+        crops: the crops that were asked for, each uint8 (C, H, W).
     """
 
     image: Tensor | None
     reason: str = ""
     animated: bool = False
     compressed: bool = False
+    crops: tuple[Tensor, ...] = ()
 
 
 def read_image(path: Path, *, channels: int, height: int | None, width: int | None) -> Tensor:
@@ -110,6 +119,7 @@ def read_images(
     width: int | None,
     skip_bad: bool = False,
     compression: Compression | None = None,
+    crops: Sequence[Crop] = (),
     progress: Progress = silent,
 ) -> ReadImages:
     """Read many image files by the policy of this module.
@@ -121,6 +131,7 @@ def read_images(
         width: columns of the result.
         skip_bad: return files that cannot be used among `failures` rather than raise.
         compression: what images go through before they are scaled, as in `attempt_image`.
+        crops: those that are wanted of each image as well.
         progress: called after every file.
 
     Raises:
@@ -128,16 +139,20 @@ def read_images(
         DataError: the stored size is to be kept, and the files differ in it.
     """
     images: list[Tensor] = []
+    cut: list[tuple[Tensor, ...]] = []
     kept: list[int] = []
     failures: list[tuple[Path, str]] = []
     animated: list[Path] = []
     nr_compressed = 0
     for index, path in enumerate(paths):
-        attempt = attempt_image(path, channels=channels, height=height, width=width, compression=compression)
+        attempt = attempt_image(
+            path, channels=channels, height=height, width=width, compression=compression, crops=crops
+        )
         if attempt.image is None:
             failures.append((path, attempt.reason))
         else:
             images.append(attempt.image)
+            cut.append(attempt.crops)
             kept.append(index)
             animated += [path] if attempt.animated else []
             nr_compressed += attempt.compressed
@@ -150,24 +165,41 @@ def read_images(
                 f"{paths[index]} has {_size(image)} pixels and {paths[kept[0]]} has {_size(images[0])}; "
                 f"name one size with `image_size`"
             )
-    empty = torch.empty(0, channels, height or 0, width or 0, dtype=torch.uint8)
-    return ReadImages(torch.stack(images) if images else empty, kept, failures, animated, nr_compressed)
+    shape = (channels, height or 0, width or 0)
+    return ReadImages(stacked(images, shape), kept, failures, animated, nr_compressed, stacked_crops(cut, crops, shape))
+
+
+def stacked(images: Sequence[Tensor], shape: tuple[int, int, int]) -> Tensor:
+    """Images as one tensor uint8 (N, C, H, W), of this shape (C, H, W) where there are none."""
+    return torch.stack(list(images)) if images else torch.empty(0, *shape, dtype=torch.uint8)
+
+
+def stacked_crops(cut: Sequence[tuple[Tensor, ...]], crops: Sequence[Crop], shape: tuple[int, int, int]) -> Tensor:
+    """The crops of N images as one tensor uint8 (K, N, C, H, W)."""
+    of_crops = [stacked([of_image[k] for of_image in cut], shape) for k in range(len(crops))]
+    return torch.stack(of_crops) if of_crops else torch.empty(0, len(cut), *shape, dtype=torch.uint8)
 
 
 def attempt_image(
-    path: Path, *, channels: int, height: int | None, width: int | None, compression: Compression | None = None
+    path: Path,
+    *,
+    channels: int,
+    height: int | None,
+    width: int | None,
+    compression: Compression | None = None,
+    crops: Sequence[Crop] = (),
 ) -> Attempt:
     """Read one image file as `read_image` does; the reason is returned, not raised, where that fails.
 
     With a `compression`, the image goes through it before it is scaled, unless its file did so or it has the wanted
-    size.
+    size. Crops go through it in any case; they need a `height` and a `width`.
     """
     try:
         _check_file(path)
         # Pillow warns of odd metadata and of big images: the pixels decode all the same, and size is judged here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(path, channels, height, width, compression)
+            return _decode(path, channels, height, width, compression, crops)
     except _Refused as refusal:
         return Attempt(None, str(refusal))
     except UnidentifiedImageError:
@@ -241,20 +273,41 @@ def _check_file(path: Path) -> None:
 
 
 def _decode(
-    path: Path, channels: int, height: int | None, width: int | None, compression: Compression | None
+    path: Path,
+    channels: int,
+    height: int | None,
+    width: int | None,
+    compression: Compression | None,
+    crops: Sequence[Crop],
 ) -> Attempt:
     with Image.open(path, formats=FORMATS) as opened:
         if opened.width * opened.height > MOST_PIXELS:
             raise _Refused(f"{opened.width}x{opened.height} is {TOO_LARGE}")
         picture = _to_rgb(ImageOps.exif_transpose(opened), opened.format)
         animated = _is_animated(opened)
-        compressed = False
-        if compression is not None and not (compression.matches(opened) or picture.size == (width, height)):
-            picture, compressed = compression.apply(picture), True
-    if height is not None and width is not None:
-        picture = _fit(picture, height, width)
-    picture = picture.convert("L") if channels == 1 else picture
-    return Attempt(_to_tensor(picture), animated=animated, compressed=compressed)
+        compress = compression is not None and not (compression.matches(opened) or picture.size == (width, height))
+    mode = "L" if channels == 1 else "RGB"
+    whole = picture if compression is None or not compress else compression.apply(picture)
+    if height is None or width is None:
+        return Attempt(_to_tensor(whole.convert(mode)), "", animated, compress)
+    image = _to_tensor(_fit(whole, height, width).convert(mode))
+    cut = []
+    for crop in crops:
+        part = _cut(picture, crop, height, width, compression)
+        cut.append(image if part is None else _to_tensor(part.convert(mode)))
+    return Attempt(image, "", animated, compress, tuple(cut))
+
+
+def _cut(
+    picture: Image.Image, crop: Crop, height: int, width: int, compression: Compression | None
+) -> Image.Image | None:
+    """The crop through the compression and at the size, or None if it has not the pixels for it."""
+    left, top, right, bottom = crop.box(picture.size, (width, height))
+    if right - left < width or bottom - top < height:
+        return None
+    if compression is not None:
+        return _fit(compression.apply(picture, crop), height, width)
+    return crop.of(picture, (width, height), Image.Resampling.BILINEAR)
 
 
 def _is_animated(opened: Image.Image) -> bool:

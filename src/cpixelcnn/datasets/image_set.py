@@ -36,6 +36,7 @@ class ImageSet:
         origin: one sentence on how the split came about, for people.
         nr_skipped: bad files that were left out on request.
         notes: sentences for people on what was done to the images or their labels that they may not expect.
+        crops: K crops of each photograph at the same size, uint8 (K, N, C, H, W), where they were read (`with_crops`).
 
     Raises:
         DataError: the tensors are not of these types and shapes, a label has no class, or two classes have one name.
@@ -50,12 +51,17 @@ class ImageSet:
     origin: str = ""
     nr_skipped: int = 0
     notes: tuple[str, ...] = ()
+    crops: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_images(self.images)
         check_labels(self.labels, len(self.images), self.classes)
         if self.paths is not None and len(self.paths) != len(self.images):
             raise DataError(f"paths must be one for each of the {len(self.images)} images, but are {len(self.paths)}")
+        if self.crops is not None and self.crops.shape[1:] != self.images.shape:
+            raise DataError(
+                f"crops must be of images of shape {tuple(self.images.shape)}, but are of {tuple(self.crops.shape[1:])}"
+            )
 
     @classmethod
     def from_arrays(
@@ -119,7 +125,8 @@ class ImageSet:
     def select(self, indices: Tensor) -> ImageSet:
         """The images at these indices, in this order."""
         paths = None if self.paths is None else tuple(self.paths[i] for i in indices.tolist())
-        return replace(self, images=self.images[indices], labels=self.labels[indices], paths=paths)
+        crops = None if self.crops is None else self.crops[:, indices]
+        return replace(self, images=self.images[indices], labels=self.labels[indices], paths=paths, crops=crops)
 
     def stratified_split(
         self, fraction: float, seed: int = 0, names: tuple[str, str] = ("train", "validation")

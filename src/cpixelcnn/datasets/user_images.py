@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.datasets.compression import Compression, compression_note
-from cpixelcnn.datasets.decoding import REMEDY, animation_note, attempt_image, read_images
+from cpixelcnn.datasets.crops import Crop
+from cpixelcnn.datasets.decoding import REMEDY, animation_note, attempt_image, read_images, stacked, stacked_crops
 from cpixelcnn.datasets.image_files import iter_images, natural_key
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.errors import BadImagesError, DataError
@@ -37,6 +38,7 @@ class UserBatch:
         failures: ``(path, reason)`` of files that could not be read.
         animated: those of `paths` that hold several pictures, of which the first was taken.
         compressed: those of `paths` that went through the compression that was asked for.
+        crops: the K crops of each image that were asked for, uint8 (K, n, C, H, W).
     """
 
     paths: tuple[Path, ...]
@@ -44,6 +46,7 @@ class UserBatch:
     failures: tuple[tuple[Path, str], ...]
     animated: tuple[Path, ...]
     compressed: tuple[Path, ...] = ()
+    crops: Tensor | None = None
 
     def labels(self, classes: Sequence[str]) -> Tensor:
         """Labels by the names of the images' folders, int64 (n,); see `folder_labels`."""
@@ -65,6 +68,7 @@ def iter_user_images(
     width: int,
     batch_size: int,
     compression: Compression | None = None,
+    crops: Sequence[Crop] = (),
     standard_input: Iterable[str] = (),
 ) -> Iterator[UserBatch]:
     """Read image files one batch after another; nothing is read before it is asked for.
@@ -79,6 +83,7 @@ def iter_user_images(
         batch_size: the most images in a batch, and the most failures.
         compression: what the model's training images went through (`COMPRESSIONS`). Images whose files did not go
             through it do so before they are scaled, except where they have the wanted size.
+        crops: those that are wanted of each image as well.
         standard_input: lines that name files or folders (no patterns), such as `sys.stdin`.
 
     Yields:
@@ -86,14 +91,22 @@ def iter_user_images(
     """
     paths: list[Path] = []
     images: list[Tensor] = []
+    cut: list[tuple[Tensor, ...]] = []
     failures: list[tuple[Path, str]] = []
     animated: list[Path] = []
     compressed: list[Path] = []
 
     def batch() -> UserBatch:
-        stacked = torch.stack(images) if images else torch.empty(0, channels, height, width, dtype=torch.uint8)
-        taken = UserBatch(tuple(paths), stacked, tuple(failures), tuple(animated), tuple(compressed))
-        for items in (paths, images, failures, animated, compressed):
+        shape = (channels, height, width)
+        taken = UserBatch(
+            paths=tuple(paths),
+            images=stacked(images, shape),
+            failures=tuple(failures),
+            animated=tuple(animated),
+            compressed=tuple(compressed),
+            crops=stacked_crops(cut, crops, shape),
+        )
+        for items in (paths, images, cut, failures, animated, compressed):
             items.clear()
         return taken
 
@@ -101,12 +114,15 @@ def iter_user_images(
         if problem:
             failures.append((path, problem))
         else:
-            attempt = attempt_image(path, channels=channels, height=height, width=width, compression=compression)
+            attempt = attempt_image(
+                path, channels=channels, height=height, width=width, compression=compression, crops=crops
+            )
             if attempt.image is None:
                 failures.append((path, attempt.reason))
             else:
                 paths.append(path)
                 images.append(attempt.image)
+                cut.append(attempt.crops)
                 animated += [path] if attempt.animated else []
                 compressed += [path] if attempt.compressed else []
         if max(len(images), len(failures)) >= batch_size:

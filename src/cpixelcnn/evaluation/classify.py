@@ -41,6 +41,7 @@ def classify(
     model: PixelCNN,
     images: Tensor,
     *,
+    crops: Tensor | None = None,
     prior: Prior = "uniform",
     temperature: float = 1.0,
     views: int = 1,
@@ -53,6 +54,7 @@ def classify(
     Args:
         model: class-conditional.
         images: uint8 (N, C, H, W).
+        crops: their four corners for 10 views, see `view_log_probs`.
         prior: "uniform", "training", "estimated" (from these very images) or one weight for each class.
         temperature: what the log-likelihoods are divided by, as found by `fit_calibration`; 1 for none.
         views: how many views of each image to look at, see `view_log_probs`.
@@ -63,10 +65,10 @@ def classify(
     Raises:
         CheckpointError: the model is unconditional and knows no classes.
         ConfigError: the prior does not suit the model's classes, or another number of views.
-        DataError: images of another shape than the model's.
+        DataError: images of another shape than the model's, or 10 views and no corners.
     """
     log_likelihoods = view_log_probs(
-        model, images, views=views, batch_size=batch_size, processes=processes, progress=progress
+        model, images, crops=crops, views=views, batch_size=batch_size, processes=processes, progress=progress
     )
     return posterior(model.config, log_likelihoods.mean(dim=0), prior, temperature)
 

@@ -87,7 +87,7 @@ def evaluate(
         progress: called with the passes done and their total.
 
     Raises:
-        DataError: no images, or images of another shape than the model's.
+        DataError: no images, images of another shape than the model's, or 10 views of images without crops.
         ConfigError: images of other classes than the model's (their order does not matter), a prior that does not suit
             them, or another number of views.
     """
@@ -96,7 +96,13 @@ def evaluate(
         return Evaluation(density, None, None, "the model is unconditional, so there is no accuracy")
     image_set = match_classes(image_set, model.config.classes)
     log_likelihoods = view_log_probs(
-        model, image_set.images, views=views, batch_size=batch_size, processes=processes, progress=progress
+        model,
+        image_set.images,
+        crops=image_set.crops,
+        views=views,
+        batch_size=batch_size,
+        processes=processes,
+        progress=progress,
     )
     return evaluate_log_likelihoods(model.config, image_set, log_likelihoods, prior)
 

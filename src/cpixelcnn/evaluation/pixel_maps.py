@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cpixelcnn.datasets.crops import CORNERS
 from cpixelcnn.datasets.image_set import UNLABELLED
 from cpixelcnn.distributed import ALONE, Processes
 from cpixelcnn.errors import DataError
 from cpixelcnn.evaluation.class_log_probs import BATCH_SIZE, class_log_probs
 from cpixelcnn.evaluation.priors import ESTIMATED, Prior, log_prior
-from cpixelcnn.evaluation.views import VIEWS, check_views
+from cpixelcnn.evaluation.views import VIEWS, check_views, placed
 from cpixelcnn.model.network import PixelCNN, evaluation_mode
 from cpixelcnn.model.orientations import in_orientation
 from cpixelcnn.progress import Progress, silent
@@ -131,6 +132,7 @@ def evidence_map(
     first: Tensor | Sequence[int],
     second: Tensor | Sequence[int],
     *,
+    crops: Tensor | None = None,
     views: int = 1,
     batch_size: int = BATCH_SIZE,
     processes: Processes = ALONE,
@@ -145,7 +147,9 @@ def evidence_map(
         images: uint8 (N, C, H, W).
         first: index of the class of each image that positive numbers speak for, (N,).
         second: index of the class that negative numbers speak for, (N,).
-        views: for the mean over so many views of each image, see `view_log_probs` (their maps are turned back).
+        crops: the corners of the images, for 10 views.
+        views: for the mean over so many views of each image, see `view_log_probs` (their maps are turned back, and
+            those of corners are laid where these lie in the image).
         batch_size: images computed together.
         processes: those that share the work; each calls this and gets the whole result.
 
@@ -154,7 +158,7 @@ def evidence_map(
 
     Raises:
         DataError: images of another shape than the model's, or classes out of range or missing.
-        ConfigError: as `view_log_probs`.
+        ConfigError, DataError: as `view_log_probs`.
     """
     check_views(views, model.config)
     pairs = torch.stack([torch.as_tensor(labels, dtype=torch.int64).cpu() for labels in (first, second)])
@@ -162,11 +166,17 @@ def evidence_map(
     with processes.together(), evaluation_mode(model):
         for start in processes.share(range(0, len(images), batch_size)):
             batch, (for_it, against_it) = images[start : start + batch_size], pairs[:, start : start + batch_size]
+            cut = None if crops is None else crops[:, start : start + batch_size]
             seen = []
-            for view in VIEWS[:views]:
-                of_view, looked_at = in_orientation(model, view.quarter_turns), view.of(batch).to(model.device)
+            for view in VIEWS[views]:
+                of_view, looked_at = in_orientation(model, view.quarter_turns), view.of(batch, cut).to(model.device)
                 log_ratio = _pixels(of_view, looked_at, for_it) - _pixels(of_view, looked_at, against_it)
-                seen.append(view.back(log_ratio))
+                upright = view.back(log_ratio)
+                if view.corner is not None and cut is not None:
+                    # An image without the pixels for crops stands in for them.
+                    whole = (cut[view.corner] == batch).flatten(1).all(dim=1)[:, None, None]
+                    upright = upright.where(whole, placed(upright, CORNERS[view.corner]))
+                seen.append(upright)
             maps.append(torch.stack(seen).mean(dim=0))
     return processes.gather(torch.cat(maps))
 

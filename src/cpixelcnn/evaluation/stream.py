@@ -57,7 +57,9 @@ def classify_batches(
     """
     config = model.config
     for batch in batches:
-        seen = view_log_probs(model, batch.images, views=views, batch_size=batch_size, processes=processes)
+        seen = view_log_probs(
+            model, batch.images, crops=batch.crops, views=views, batch_size=batch_size, processes=processes
+        )
         yield ClassifiedBatch(
             source=batch,
             labels=batch.labels(config.classes),
