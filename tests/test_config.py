@@ -133,6 +133,7 @@ def test_parts_of_another_type_are_refused(config: RunConfig, value: object) -> 
         (DataConfig, "validation_fraction", 1.0),
         (DataConfig, "validation_fraction", math.nan),
         (DataConfig, "train_size", 3),
+        (DataConfig, "crops", -1),
         (DataConfig, "image_size", 0),
         (TrainConfig, "epochs", 0),
         (TrainConfig, "batch_size", 0),

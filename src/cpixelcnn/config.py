@@ -171,8 +171,12 @@ class DataConfig(_Config):
     )
     split_seed: int = documented(0, "Seed of that split, and of the embedded data set.")
     skip_bad: bool = documented(False, "Leave out images that cannot be read, and count them, rather than stop.")
+    crops: int = documented(
+        0, "Random crops of each training photograph (80 to 100 % of its sides) to train on beside it."
+    )
 
     def __post_init__(self) -> None:
+        _require_count("crops", self.crops, 0, 1000)
         _require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
         _require_count("train_size", self.train_size, 4)
         if self.image_size is not None:

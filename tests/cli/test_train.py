@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cpixelcnn.config import RunConfig, TrainConfig
 from cpixelcnn.presets import PRESETS
@@ -54,6 +55,23 @@ def test_explicit_flags_win_over_the_preset(cli: Cli, photographs: Path) -> None
     assert (document["data"]["dataset"], document["data"]["data_dir"]) == ("folder", str(photographs))
     assert document["model"]["early_fusion"] == "template"  # the preset's
     assert document["run"] == "my [run]"
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_crops_are_trained_on_beside_their_photographs(cli: Cli, photographs: Path) -> None:
+    arguments = ["train", "-d", "folder", "-i", photographs, "--image-size", 8, "--crops", 2, "--dry-run"]
+    too_small = cli(*arguments)
+    assert too_small.code == 3
+    assert "have not the pixels for crops of 8x8 pixels; leave out --crops" in too_small.err
+    for path in photographs.rglob("*.png"):
+        Image.open(path).resize((20, 20)).save(path)
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert outcome.document["data"]["crops"] == 2
+    assert outcome.document["images"] == {"train": 36, "validation": 8, "test": 8}
+    drawn = cli("train", "--crops", 1, "--dry-run")
+    assert drawn.code == 3
+    assert "the images of embedded have no files" in drawn.err
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cpixelcnn.datasets.compression import Compression
-from cpixelcnn.datasets.crops import CORNERS, Crop
+from cpixelcnn.datasets.crops import CORNERS, SMALLEST_PART, Crop, random_crops
 from cpixelcnn.datasets.decoding import attempt_image, read_images
 from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.datasets.photographs import with_crops
+from cpixelcnn.datasets.photographs import with_crops, with_random_crops
 from cpixelcnn.datasets.user_images import iter_user_images
 from cpixelcnn.errors import DataError
 
@@ -128,9 +128,58 @@ def test_image_sets_take_them_from_their_files(tmp_path: Path) -> None:
     assert torch.equal(some.crops, found.crops[:, [2, 0]])
 
 
+def test_random_crops_reach_everywhere() -> None:
+    crops = random_crops(2000, np.random.default_rng(0))
+    for values, low in (
+        ([crop.part for crop in crops], SMALLEST_PART),
+        ([crop.x for crop in crops], 0.0),
+        ([crop.y for crop in crops], 0.0),
+    ):
+        assert low <= min(values) < low + 0.01
+        assert 0.99 < max(values) <= 1.0
+        assert np.mean(values) == pytest.approx((low + 1) / 2, abs=0.03)
+    assert abs(np.corrcoef([crop.x for crop in crops], [crop.y for crop in crops])[0, 1]) < 0.1
+
+
+def photographs(folder: Path, *sizes: int) -> ImageSet:
+    paths = tuple(photograph(folder / f"{size}.png", size, size) for size in sizes)
+    images = read_images(paths, channels=3, height=32, width=32).images
+    return ImageSet(images, torch.arange(len(sizes)) % 2, ("ant", "bee"), "some", "train", paths)
+
+
+def test_random_crops_follow_their_images(tmp_path: Path) -> None:
+    plain = photographs(tmp_path, 90, 40, 110)
+    found = with_random_crops(plain, 2, compression=COMPRESSION)
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert found.paths is not None
+    assert [path.stem for path in found.paths[::3]] == ["90", "40", "110"]
+    assert torch.equal(found.images[::3], plain.images)
+    generator = np.random.default_rng(0)
+    for number, path in enumerate(plain.paths or ()):
+        expected = read(path, COMPRESSION, random_crops(2, generator))
+        assert torch.equal(found.images[3 * number + 1 : 3 * number + 3], torch.stack(expected[1:]))
+
+
+def test_random_crops_depend_on_the_seed_alone(tmp_path: Path) -> None:
+    plain = photographs(tmp_path, 90, 110)
+    first, again, other = (with_random_crops(plain, 1, seed=seed).images for seed in (-3, -3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert with_random_crops(plain, 0) is plain
+
+
+def test_photographs_without_the_pixels_are_no_use_for_crops(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="have not the pixels for crops of 32x32"):
+        with_random_crops(photographs(tmp_path, 31, 32), 3)
+    assert len(with_random_crops(photographs(tmp_path, 32, 90), 3)) == 8
+
+
 def test_images_without_files_have_none() -> None:
     images, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
-    with pytest.raises(DataError, match="the images of drawn have no files"):
-        with_crops(ImageSet(images, labels, ("ant",), "drawn", "test"))
+    drawn = ImageSet(images, labels, ("ant",), "drawn", "test")
+    with pytest.raises(DataError, match=r"the images of drawn have no files.*pass `views` 1 or 2"):
+        with_crops(drawn)
+    with pytest.raises(DataError, match=r"the images of drawn have no files.*leave out `crops`"):
+        with_random_crops(drawn, 1)
     with pytest.raises(DataError, match="crops must be of images of shape"):
         ImageSet(images, labels, ("ant",), "drawn", "test", crops=images)

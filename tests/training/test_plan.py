@@ -173,6 +173,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(run: Path) -> None:
         ("data", "dataset", "mnist", "`dataset` mnist", "embedded"),
         ("data", "split_seed", 3, "`split_seed` 3", "0"),
         ("data", "image_size", 16, "`image_size` 16", "None"),
+        ("data", "crops", 1, "`crops` 1", "0"),
         ("train", "seed", 8, "`seed` 8", "0"),
         ("train", "ema_decay", 0.5, "`ema_decay` 0.5", "0.9"),
     ],

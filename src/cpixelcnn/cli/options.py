@@ -127,6 +127,7 @@ Channels = Annotated[int | None, _field(DataConfig, "channels", panel=DATA)]
 TrainSize = Annotated[int | None, _field(DataConfig, "train_size", panel=DATA)]
 ValidationFraction = Annotated[float | None, _field(DataConfig, "validation_fraction", panel=DATA)]
 SplitSeed = Annotated[int | None, _field(DataConfig, "split_seed", panel=DATA)]
+Crops = Annotated[int | None, _field(DataConfig, "crops", panel=AUGMENTATION)]
 SkipBad = Annotated[bool | None, _field(DataConfig, "skip_bad", negatable=True, panel=DATA)]
 Download = Annotated[
     bool, typer.Option("--download", help="Fetch a torchvision data set that is not there yet.", rich_help_panel=DATA)

@@ -65,6 +65,7 @@ def train(
     clip_grad_norm: o.ClipGradNorm = None,
     weight_decay: o.WeightDecay = None,
     ema_decay: o.EmaDecay = None,
+    crops: o.Crops = None,
     horizontal_flip: o.HorizontalFlip = None,
     shift: o.Shift = None,
     turned_share: o.TurnedShare = None,

@@ -8,8 +8,14 @@ section 4.1), and may be trained on random crops.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SMALLEST_PART = 0.8  # of random crops
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class Crop:
     def of(self, image: Image.Image, size: tuple[int, int], filter_: Image.Resampling) -> Image.Image:
         """The crop of an image, scaled to a size, which gives its shape as well."""
         return image.resize(size, filter_, box=self.box(image.size, size))
+
+
+def random_crops(number: int, generator: np.random.Generator) -> tuple[Crop, ...]:
+    """Crops of `SMALLEST_PART` or more of the image, at any place, all equally likely."""
+    return tuple(Crop(generator.uniform(SMALLEST_PART, 1.0), *generator.random(2).tolist()) for _ in range(number))
 
 
 CORNERS = tuple(Crop(0.9, x, y) for y in (0.0, 1.0) for x in (0.0, 1.0))
