@@ -169,10 +169,10 @@ class DataConfig(_Config):
     validation_fraction: float = documented(
         0.1, "Fraction of the training images held out for validation if the data set has no such split."
     )
-    split_seed: int = documented(0, "Seed of that split, and of the embedded data set.")
+    split_seed: int = documented(0, "Seed of that split, of the crops, and of the embedded data set.")
     skip_bad: bool = documented(False, "Leave out images that cannot be read, and count them, rather than stop.")
     crops: int = documented(
-        0, "Random crops of each training photograph (80 to 100 % of its sides) to train on beside it."
+        0, "Random crops of each training photograph (80 to 100 % of its sides), drawn once, to train on beside it."
     )
 
     def __post_init__(self) -> None:

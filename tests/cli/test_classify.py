@@ -365,8 +365,10 @@ def test_views(cli: Cli, run: Path, pictures: Path) -> None:
 def test_ten_views_show_the_corners_of_photographs(cli: Cli, run: Path, pictures: Path) -> None:
     for path in sorted(pictures.rglob("*.png"))[1:]:
         Image.open(path).resize((40, 30)).save(path)
-    document = cli("classify", pictures, "--model", run, "--json", "--views", 10).document
+    outcome = cli("classify", pictures, "--model", run, "--json", "--views", 10)
+    document = outcome.document
     assert document["views"] == 10
+    assert "1 photograph is too small for crops, and stands in for them" in outcome.err
     read = read_images([Path(r["path"]) for r in document["results"]], channels=3, height=8, width=8, crops=CORNERS)
     expected = classify(load(run), read.images, crops=read.crops, views=10).log_likelihoods
     found = torch.tensor([result["log_likelihoods"] for result in document["results"]]).double()

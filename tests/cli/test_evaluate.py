@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,12 @@ import torch
 from PIL import Image
 
 from cpixelcnn.config import DataConfig
+from cpixelcnn.datasets.compression import COMPRESSIONS
 from cpixelcnn.datasets.image_set import match_classes
 from cpixelcnn.datasets.photographs import with_crops
 from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.evaluation.classify import classify
+from cpixelcnn.model.weights import load_weights, save_weights
 from cpixelcnn.runs.models import load
 
 Cli = Callable[..., Any]
@@ -55,6 +60,63 @@ def test_ten_views_show_the_corners_of_files(cli: Cli, run: Path, photographs: P
     expected = classify(model, images.images, crops=images.crops, views=10)
     with np.load(file) as arrays:
         np.testing.assert_allclose(arrays["log_likelihoods"], expected.log_likelihoods.numpy(), rtol=1e-7)
+
+
+def test_corners_of_files_that_were_compressed_are_so_again(cli: Cli, run: Path, photographs: Path) -> None:
+    """As the training images of cpen455 were."""
+    config, state = load_weights(run / "best" / "ema.safetensors")
+    save_weights(Path("course.safetensors"), state, dataclasses.replace(config, data=DataConfig(dataset="cpen455")))
+    for path in photographs.rglob("*.png"):
+        Image.open(path).resize((64, 64)).save(path.with_suffix(".jpg"), quality=75)
+        path.unlink()
+    data = ["-d", "folder", "-i", photographs, "--split", "validation", "--views", 10]
+    for model, compression in (("course.safetensors", COMPRESSIONS["cpen455"]), (run, None)):
+        outcome = cli("eval", "--model", model, *data, "--save-log-likelihoods", "ten.npz", "--json")
+        assert outcome.code == 0, outcome.err
+        images = load_split(DataConfig(dataset="folder", data_dir=str(photographs), image_size=8), "validation")
+        images = with_crops(match_classes(images, config.model.classes), compression=compression)
+        expected = classify(load(model), images.images, crops=images.crops, views=10)
+        with np.load("ten.npz") as arrays:
+            np.testing.assert_allclose(arrays["log_likelihoods"], expected.log_likelihoods.numpy(), rtol=1e-7)
+
+
+def test_classify_looks_at_ten_views_where_the_calibration_did(cli: Cli, run: Path, photographs: Path) -> None:
+    for path in photographs.rglob("*.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for copy in range(3):
+            Image.open(path).resize((20 + copy, 20)).save(path.with_stem(f"{path.stem}-{copy}"))
+    weights = shutil.copy(run / "best" / "ema.safetensors", "model.safetensors")
+    data = ["-d", "folder", "-i", photographs, "--views", 10, "--calibrate", "validation"]
+    fitted = cli("eval", "--model", weights, *data, "--json")
+    assert fitted.code == 0, fitted.err
+    assert fitted.document["calibration"]["views"] == 10
+    document = cli("classify", photographs / "test", "--model", weights, "--json").document
+    assert (document["views"], document["temperature"]) == (10, fitted.document["calibration"]["temperature"])
+
+
+def test_a_run_on_crops_goes_on_exactly_and_is_scored_on_its_photographs(cli: Cli, photographs: Path) -> None:
+    for path in photographs.rglob("*.png"):
+        Image.open(path).resize((20, 20)).save(path)
+    data = ["-d", "folder", "-i", photographs, "--image-size", 8, "--crops", 1]
+    sizes = ["--nr-filters", 4, "--nr-resnets", 1, "--nr-logistic-mix", 1, "-b", 8, "-x", 1, "--no-test"]
+    for arguments in (["-o", "whole"], ["-o", "parts", "--max-minutes", 1e-9]):
+        outcome = cli("train", *data, *sizes, *arguments)
+        assert outcome.code == 0, outcome.err
+    assert cli("train", "--resume", "parts", "--max-minutes", 0, "--no-test").code == 0
+    records = [json.loads(Path(run, "metrics.jsonl").read_text().splitlines()[-1]) for run in ("whole", "parts")]
+    assert [record["images_seen"] for record in records] == [24, 24]
+    whole, parts = (load(run).state_dict() for run in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    scored = cli("eval", "--model", "whole", "--split", "train", "--json").document
+    assert (scored["n_images"], scored["data"]["crops"]) == (12, 0)
+
+
+def test_what_looks_at_one_view_needs_no_files(cli: Cli, run: Path, make_model: Any) -> None:
+    make_model(image_height=8, image_width=8, early_fusion="none", film="none").save("plain.safetensors")
+    plain = cli("eval", "--model", "plain.safetensors", "-d", "embedded", "--split", "train", "--views", 10)
+    assert plain.code == 0, plain.err
+    strangers = ["--unfamiliar", "noise", "--max-images", 8, "--split", "train", "--views", 10]
+    assert cli("eval", "--model", run, *strangers, "--scores", "png").code == 0
 
 
 def test_ten_views_of_images_without_files_are_refused(cli: Cli, run: Path) -> None:

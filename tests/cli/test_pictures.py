@@ -52,6 +52,16 @@ def test_all_that_there_is_to_draw(cli: Cli, model: Path, photographs: Path) -> 
     assert "cpixelcnn eval --model" in page
 
 
+def test_ten_views_are_drawn_too(cli: Cli, model: Path, photographs: Path) -> None:
+    for path in photographs.rglob("*.png"):
+        Image.open(path).resize((20, 20)).save(path)
+    data = ["--dataset", "folder", "--data-dir", photographs]
+    outcome = cli("eval", "--model", model, *data, "--views", 10, "--plots", "plots", "--report", "page.html")
+    assert outcome.code == 0, outcome.err
+    assert Path("plots/evidence-01.png").is_file()
+    assert Path("page.html").is_file()
+
+
 def test_a_model_without_classes_has_bits_and_samples(
     cli: Cli, make_model: Callable[..., PixelCNN], photographs: Path
 ) -> None:

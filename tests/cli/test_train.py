@@ -62,7 +62,7 @@ def test_crops_are_trained_on_beside_their_photographs(cli: Cli, photographs: Pa
     arguments = ["train", "-d", "folder", "-i", photographs, "--image-size", 8, "--crops", 2, "--dry-run"]
     too_small = cli(*arguments)
     assert too_small.code == 3
-    assert "have not the pixels for crops of 8x8 pixels; leave out --crops" in too_small.err
+    assert "have too few pixels for crops of 8x8; choose a smaller --image-size, or leave out --crops" in too_small.err
     for path in photographs.rglob("*.png"):
         Image.open(path).resize((20, 20)).save(path)
     outcome = cli(*arguments)

@@ -14,11 +14,8 @@ from PIL import Image
 
 from cpixelcnn.datasets.compression import Compression
 from cpixelcnn.datasets.crops import CORNERS, SMALLEST_PART, Crop, random_crops
-from cpixelcnn.datasets.decoding import attempt_image, read_images
-from cpixelcnn.datasets.image_set import ImageSet
-from cpixelcnn.datasets.photographs import with_crops, with_random_crops
+from cpixelcnn.datasets.decoding import attempt_image
 from cpixelcnn.datasets.user_images import iter_user_images
-from cpixelcnn.errors import DataError
 
 COMPRESSION = Compression(size=64, quality=75)
 
@@ -88,9 +85,38 @@ def test_a_file_that_was_compressed_so_has_crops_that_are_compressed_again(tmp_p
 
 
 @pytest.mark.parametrize(("size", "own"), [(16, False), (32, False), (35, False), (36, True)])
-def test_a_photograph_without_the_pixels_for_a_crop_stands_in_for_it(tmp_path: Path, size: int, own: bool) -> None:
-    image, *found = read(photograph(tmp_path / "a.png", size, size), COMPRESSION)
+def test_a_photograph_that_is_too_small_for_a_crop_stands_in_for_it(tmp_path: Path, size: int, own: bool) -> None:
+    path = photograph(tmp_path / "a.png", size, size)
+    image, *found = read(path, COMPRESSION)
     assert [not torch.equal(image, crop) for crop in found] == [own] * 4
+    batch = next(iter_user_images([path], channels=3, height=32, width=32, batch_size=1, crops=CORNERS))
+    assert batch.uncut == (() if own else (path,))
+
+
+def test_files_that_were_not_compressed_so_may_be_left_as_they_are(tmp_path: Path) -> None:
+    paths = [photograph(tmp_path / name, 64, 64) for name in ("a.png", "b.jpg")]
+    for path, same in zip(paths, (True, False), strict=True):
+        found = [
+            attempt_image(path, channels=3, height=32, width=32, compression=each, as_is=True, crops=CORNERS)
+            for each in (COMPRESSION, None)
+        ]
+        assert found[0].image is not None
+        assert found[1].image is not None
+        assert torch.equal(found[0].image, found[1].image)
+        assert torch.equal(torch.stack(found[0].crops), torch.stack(found[1].crops)) == same
+
+
+def test_crops_of_files_of_the_size_of_the_compression_are_sharp(tmp_path: Path) -> None:
+    """They are enlarged, by a filter that blurs less than the bilinear one."""
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8))
+    spots = grey.resize((64, 64)).convert("RGB")
+    crop = CORNERS[3]
+    found = np.asarray(Compression(size=64, quality=95).apply(spots, crop)).astype(float)
+    box = crop.box(spots.size, spots.size)
+    errors = {}
+    for filter_ in (Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC):
+        errors[filter_.name] = np.abs(found - np.asarray(spots.resize((64, 64), filter_, box=box))).mean()
+    assert min(errors, key=lambda name: errors[name]) == "BICUBIC"
 
 
 def test_grey_crops(tmp_path: Path) -> None:
@@ -113,21 +139,6 @@ def test_a_users_images_come_with_the_crops_that_are_wanted(tmp_path: Path) -> N
     assert without.shape == (0, 2, 3, 32, 32)
 
 
-def test_image_sets_take_them_from_their_files(tmp_path: Path) -> None:
-    paths = tuple(photograph(tmp_path / f"{size}.png", size, size) for size in (90, 40, 110))
-    images = read_images(paths, channels=3, height=32, width=32).images
-    plain = ImageSet(images, torch.tensor([0, 1, 0]), ("ant", "bee"), "two", "train", paths)
-    found = with_crops(plain, compression=COMPRESSION)
-    assert plain.crops is None
-    assert found.crops is not None
-    assert torch.equal(found.images, images)
-    for number, path in enumerate(paths):
-        assert torch.equal(found.crops[:, number], torch.stack(read(path, COMPRESSION)[1:]))
-    some = found.select(torch.tensor([2, 0]))
-    assert some.crops is not None
-    assert torch.equal(some.crops, found.crops[:, [2, 0]])
-
-
 def test_random_crops_reach_everywhere() -> None:
     crops = random_crops(2000, np.random.default_rng(0))
     for values, low in (
@@ -139,47 +150,3 @@ def test_random_crops_reach_everywhere() -> None:
         assert 0.99 < max(values) <= 1.0
         assert np.mean(values) == pytest.approx((low + 1) / 2, abs=0.03)
     assert abs(np.corrcoef([crop.x for crop in crops], [crop.y for crop in crops])[0, 1]) < 0.1
-
-
-def photographs(folder: Path, *sizes: int) -> ImageSet:
-    paths = tuple(photograph(folder / f"{size}.png", size, size) for size in sizes)
-    images = read_images(paths, channels=3, height=32, width=32).images
-    return ImageSet(images, torch.arange(len(sizes)) % 2, ("ant", "bee"), "some", "train", paths)
-
-
-def test_random_crops_follow_their_images(tmp_path: Path) -> None:
-    plain = photographs(tmp_path, 90, 40, 110)
-    found = with_random_crops(plain, 2, compression=COMPRESSION)
-    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
-    assert found.paths is not None
-    assert [path.stem for path in found.paths[::3]] == ["90", "40", "110"]
-    assert torch.equal(found.images[::3], plain.images)
-    generator = np.random.default_rng(0)
-    for number, path in enumerate(plain.paths or ()):
-        expected = read(path, COMPRESSION, random_crops(2, generator))
-        assert torch.equal(found.images[3 * number + 1 : 3 * number + 3], torch.stack(expected[1:]))
-
-
-def test_random_crops_depend_on_the_seed_alone(tmp_path: Path) -> None:
-    plain = photographs(tmp_path, 90, 110)
-    first, again, other = (with_random_crops(plain, 1, seed=seed).images for seed in (-3, -3, 4))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert with_random_crops(plain, 0) is plain
-
-
-def test_photographs_without_the_pixels_are_no_use_for_crops(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="have not the pixels for crops of 32x32"):
-        with_random_crops(photographs(tmp_path, 31, 32), 3)
-    assert len(with_random_crops(photographs(tmp_path, 32, 90), 3)) == 8
-
-
-def test_images_without_files_have_none() -> None:
-    images, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
-    drawn = ImageSet(images, labels, ("ant",), "drawn", "test")
-    with pytest.raises(DataError, match=r"the images of drawn have no files.*pass `views` 1 or 2"):
-        with_crops(drawn)
-    with pytest.raises(DataError, match=r"the images of drawn have no files.*leave out `crops`"):
-        with_random_crops(drawn, 1)
-    with pytest.raises(DataError, match="crops must be of images of shape"):
-        ImageSet(images, labels, ("ant",), "drawn", "test", crops=images)

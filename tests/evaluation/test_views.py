@@ -85,7 +85,7 @@ def test_ten_views_are_two_of_the_image_and_two_of_each_corner(
 @pytest.mark.parametrize("number", [None, 0, 3])
 def test_ten_views_need_four_corners(model: PixelCNN, images: Tensor, number: int | None) -> None:
     crops = None if number is None else images.expand(number, *images.shape)
-    with pytest.raises(DataError, match="10 views are of photographs with their corners"):
+    with pytest.raises(DataError, match="10 views need `crops`, the four corners"):
         view_log_probs(model, images, crops=crops, views=10)
 
 
@@ -124,6 +124,14 @@ def test_each_turned_view_is_scored_by_the_network_of_its_orientation(
 def test_quarter_turns_are_for_models_that_know_them(model: PixelCNN, images: Tensor) -> None:
     with pytest.raises(ConfigError, match="`views` 8 is for models that tell orientations apart"):
         view_log_probs(model, images, views=8)
+
+
+def test_ten_views_are_for_square_images(
+    make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor]
+) -> None:
+    model = make_model(image_width=6)
+    with pytest.raises(ConfigError, match="`views` 10 is for models of square images"):
+        view_log_probs(model, make_images(model, 2), views=10)
 
 
 def test_progress_counts_all_views(model: PixelCNN, images: Tensor) -> None:

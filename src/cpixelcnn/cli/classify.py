@@ -237,6 +237,7 @@ class _Tally:
     failures: list[tuple[Path, str]] = field(default_factory=list)
     animated: int = 0
     compressed: int = 0
+    uncut: int = 0
     begun: bool = False
     last_note: float = field(default_factory=time.monotonic)
 
@@ -251,6 +252,7 @@ class _Tally:
         self.failures += batch.source.failures
         self.animated += len(batch.source.animated)
         self.compressed += len(batch.source.compressed)
+        self.uncut += len(batch.source.uncut)
         self.begun = True
         if not sys.stdout.isatty() and time.monotonic() - self.last_note >= console.PLAIN_INTERVAL:
             self.last_note = time.monotonic()
@@ -279,9 +281,12 @@ def _about(
 
 def _conclude(tally: _Tally, json: bool, compression: Compression | None) -> None:
     from cpixelcnn.datasets.compression import compression_note
+    from cpixelcnn.datasets.photographs import uncut_note
 
     if note := compression_note(tally.compressed, compression):
         console.info(f"note       {note}; not with --as-is")
+    if note := uncut_note(tally.uncut):
+        console.info(f"note       {note}")
     if tally.animated:
         images = plural(tally.animated, "image")
         console.info(f"note       {images} with several frames: the first frame was taken")

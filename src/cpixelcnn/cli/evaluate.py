@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cpixelcnn.cli import evaluate_options as e
 from cpixelcnn.cli import options as o
 from cpixelcnn.cli import unfamiliar_options as u
@@ -82,7 +84,7 @@ def evaluate(
         e.refuse_for("one model and its own scores", for_one | {"--samples": samples, "--plots": plots})
         names = u.parse_scores(scores, local_model)
         strangers = u.UnfamiliarOptions(unfamiliar or (), names, local_model, fit_threshold, max_images)
-        tell_unfamiliar(first, choice, scoring, strangers, json=json)
+        tell_unfamiliar(first, replace(choice, crops=()), scoring, strangers, json=json)
         return
     e.refuse_for("--unfamiliar", {"--local-model": local_model})
     e.refuse_for("--all-checkpoints", {"--fid": fid, "--weights": weights, "--csv": csv})

@@ -156,11 +156,13 @@ def find_all(
     evidence = torch.empty(0, config.image_height, config.image_width)
     if found is not None and evaluation.scores is not None:
         mistakes = confident_mistakes(found.log_posteriors, images.labels, MOST_MISTAKES)
+        mistaken = images[[each.index for each in mistakes]]
         evidence = evidence_map(
             loaded.model,
-            images.images[[each.index for each in mistakes]],
+            mistaken.images,
             [each.prediction for each in mistakes],
             [each.label for each in mistakes],
+            crops=mistaken.crops,
             views=evaluation.views,
             batch_size=batch_size,
             processes=processes,

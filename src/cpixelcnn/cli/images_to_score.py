@@ -58,20 +58,23 @@ class ImageChoice:
         """The images at the model's size with its classes, and how they were read, where that is known."""
         if self.samples is not None:
             images, recorded = _load_samples(self.samples, loaded)
-            return self._completed(images, loaded), recorded
+            return self._with_crops(images, loaded), recorded
         config = data_config(loaded.config.data, self.dataset, self.data_dir, skip_bad=self.skip_bad)
         images = load_images(config, self.split, loaded, download=self.download)
-        return self._completed(images, loaded), config
+        return self._with_crops(images, loaded), config
 
-    def _completed(self, images: ImageSet, loaded: LoadedModel) -> ImageSet:
-        """The images with the crops that are wanted."""
-        if not self.crops:
+    def _with_crops(self, images: ImageSet, loaded: LoadedModel) -> ImageSet:
+        """The images with the crops that are wanted; a model without classes looks at none."""
+        if not self.crops or not loaded.config.model.conditional:
             return images
         from cpixelcnn.datasets.compression import COMPRESSIONS
         from cpixelcnn.datasets.photographs import with_crops
 
         with console.activity("cutting corners") as progress:
-            return with_crops(images, self.crops, COMPRESSIONS.get(loaded.config.data.dataset), progress)
+            found = with_crops(images, self.crops, COMPRESSIONS.get(loaded.config.data.dataset), progress)
+        for note in found.notes[len(images.notes) :]:
+            console.info(f"note       {note}")
+        return found
 
     def title(self, images: ImageSet) -> str:
         """What stands above results."""

@@ -163,8 +163,8 @@ Prior = Annotated[
     ),
 ]
 _VIEWS = (
-    "2 to classify each image by its mirror image as well (mean of log p), 10 by both of the photograph and of its "
-    "four corners, 8 by both in quarter turns."
+    "Classify by the mean of log p over so many views: 2 adds the mirror image to the image, 8 quarter turns of both, "
+    "10 four corners of the photograph and their mirror images."
 )
 Views = Annotated[int, typer.Option("--views", metavar="N", help=_VIEWS)]
 ViewsAsCalibrated = Annotated[

@@ -116,8 +116,8 @@ def _training_data(config: RunConfig) -> str:
 
 
 def data_config(stored: DataConfig, dataset: str | None, data_dir: str | None, **others: Any) -> DataConfig:
-    """The data that a model was trained on, unless the command line names others."""
-    changes = {name: value for name, value in others.items() if value is not None}
+    """The data that a model was trained on, without crops, unless the command line names others."""
+    changes = {"crops": 0} | {name: value for name, value in others.items() if value is not None}
     if data_dir is not None:
         changes["data_dir"] = data_dir
     if dataset is not None and dataset != stored.dataset:

@@ -28,8 +28,6 @@ class TrainingImages:
 
 
 def read_images(plan: Plan, processes: Processes, *, download: bool, test: bool) -> TrainingImages:
-    from cpixelcnn.datasets.compression import COMPRESSIONS
-    from cpixelcnn.datasets.photographs import with_random_crops
     from cpixelcnn.datasets.registry import load_split
 
     data = plan.config.data
@@ -39,10 +37,6 @@ def read_images(plan: Plan, processes: Processes, *, download: bool, test: bool)
     with processes.together(), console.activity("reading images") as progress:
         train_set, validation_set = (
             load_split(data, split, download=download, progress=progress) for split in ("train", "validation")
-        )
-        compression = COMPRESSIONS.get(data.dataset)
-        train_set = with_random_crops(
-            train_set, data.crops, seed=data.split_seed, compression=compression, progress=progress
         )
         test_set = None
         if test:

@@ -50,7 +50,8 @@ class Compression:
     def apply(self, image: Image.Image, crop: Crop | None = None) -> Image.Image:
         """The RGB image after compression: cropped to a square at the centre, scaled, coded and decoded.
 
-        With a `crop` that part of the square, which is often enlarged and so scaled by the sharper bicubic filter.
+        With a `crop` that part of the square, by the bicubic filter: of files of this very size a crop is enlarged, and
+        the bilinear filter would blur it.
         """
         size = (self.size, self.size)
         if crop is None:

@@ -23,7 +23,7 @@ class Crop:
     """A part of an image.
 
     Attributes:
-        part: rows and columns of the crop, as a part of the whole's; above 0 and at most 1.
+        part: its height and width as a fraction of the whole's, above 0 and at most 1.
         x: where it lies from left (0) to right (1).
         y: where it lies from top (0) to bottom (1).
     """
@@ -33,7 +33,9 @@ class Crop:
     y: float
 
     def box(self, size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom edge in an image, of whose centre as much is the whole as has the wanted shape.
+        """Left, top, right and bottom edge in an image.
+
+        The whole, of which the crop is a part, is the largest centred part of the image that has the wanted shape.
 
         Args:
             size: columns and rows of the image.

@@ -17,9 +17,9 @@ What a file holds is decided by its content (PNG, JPEG, BMP, GIF, WebP, TIFF, PP
   likelihood relies on.
 - *Channels*: three are RGB; one is the luma of ITU-R 601 (Pillow's "L").
 
-Where *crops* are asked for as well, they are cut from the picture as it is in the file, and then compressed (whatever
-the file went through) and scaled. Where a crop would have fewer pixels than are wanted, the whole picture stands in
-for it.
+Where *crops* are asked for as well, they are cut from the picture as it is in the file, and then compressed and scaled
+as a whole picture would be; those of a file that went through the compression go through it again. Where a crop would
+have fewer pixels than are wanted, the whole picture stands in for it.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class ReadImages:
         animated: those of the kept files that hold several pictures, of which the first was taken.
         nr_compressed: how many of the kept files went through the compression that was asked for.
         crops: the K crops of each image that were asked for, uint8 (K, N, C, H, W).
+        uncut: those of the kept files that are too small for a crop, and stand in for it.
     """
 
     images: Tensor
@@ -73,6 +74,7 @@ class ReadImages:
     animated: list[Path]
     nr_compressed: int
     crops: Tensor
+    uncut: list[Path]
 
 
 class Attempt(NamedTuple):
@@ -84,6 +86,7 @@ class Attempt(NamedTuple):
         animated: whether the file holds several pictures, of which this is the first.
         compressed: whether the image went through the compression that was asked for.
         crops: the crops that were asked for, each uint8 (C, H, W).
+        uncut: whether the image is too small for one of them, and stands in for it.
     """
 
     image: Tensor | None
@@ -91,6 +94,7 @@ class Attempt(NamedTuple):
     animated: bool = False
     compressed: bool = False
     crops: tuple[Tensor, ...] = ()
+    uncut: bool = False
 
 
 def read_image(path: Path, *, channels: int, height: int | None, width: int | None) -> Tensor:
@@ -119,6 +123,7 @@ def read_images(
     width: int | None,
     skip_bad: bool = False,
     compression: Compression | None = None,
+    as_is: bool = False,
     crops: Sequence[Crop] = (),
     progress: Progress = silent,
 ) -> ReadImages:
@@ -131,6 +136,7 @@ def read_images(
         width: columns of the result.
         skip_bad: return files that cannot be used among `failures` rather than raise.
         compression: what images go through before they are scaled, as in `attempt_image`.
+        as_is: whether files that did not go through it are left alone all the same.
         crops: those that are wanted of each image as well.
         progress: called after every file.
 
@@ -143,10 +149,11 @@ def read_images(
     kept: list[int] = []
     failures: list[tuple[Path, str]] = []
     animated: list[Path] = []
+    uncut: list[Path] = []
     nr_compressed = 0
     for index, path in enumerate(paths):
         attempt = attempt_image(
-            path, channels=channels, height=height, width=width, compression=compression, crops=crops
+            path, channels=channels, height=height, width=width, compression=compression, as_is=as_is, crops=crops
         )
         if attempt.image is None:
             failures.append((path, attempt.reason))
@@ -155,6 +162,7 @@ def read_images(
             cut.append(attempt.crops)
             kept.append(index)
             animated += [path] if attempt.animated else []
+            uncut += [path] if attempt.uncut else []
             nr_compressed += attempt.compressed
         progress(index + 1, len(paths))
     if failures and not skip_bad:
@@ -166,7 +174,15 @@ def read_images(
                 f"name one size with `image_size`"
             )
     shape = (channels, height or 0, width or 0)
-    return ReadImages(stacked(images, shape), kept, failures, animated, nr_compressed, stacked_crops(cut, crops, shape))
+    return ReadImages(
+        images=stacked(images, shape),
+        kept=kept,
+        failures=failures,
+        animated=animated,
+        nr_compressed=nr_compressed,
+        crops=stacked_crops(cut, crops, shape),
+        uncut=uncut,
+    )
 
 
 def stacked(images: Sequence[Tensor], shape: tuple[int, int, int]) -> Tensor:
@@ -187,19 +203,21 @@ def attempt_image(
     height: int | None,
     width: int | None,
     compression: Compression | None = None,
+    as_is: bool = False,
     crops: Sequence[Crop] = (),
 ) -> Attempt:
     """Read one image file as `read_image` does; the reason is returned, not raised, where that fails.
 
     With a `compression`, the image goes through it before it is scaled, unless its file did so or it has the wanted
-    size. Crops go through it in any case; they need a `height` and a `width`.
+    size; its crops go through it, too, also those of a file that did so. With `as_is`, only these last do. Crops need a
+    `height` and a `width`.
     """
     try:
         _check_file(path)
         # Pillow warns of odd metadata and of big images: the pixels decode all the same, and size is judged here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(path, channels, height, width, compression, crops)
+            return _decode(path, channels, height, width, compression, as_is, crops)
     except _Refused as refusal:
         return Attempt(None, str(refusal))
     except UnidentifiedImageError:
@@ -278,6 +296,7 @@ def _decode(
     height: int | None,
     width: int | None,
     compression: Compression | None,
+    as_is: bool,
     crops: Sequence[Crop],
 ) -> Attempt:
     with Image.open(path, formats=FORMATS) as opened:
@@ -285,23 +304,22 @@ def _decode(
             raise _Refused(f"{opened.width}x{opened.height} is {TOO_LARGE}")
         picture = _to_rgb(ImageOps.exif_transpose(opened), opened.format)
         animated = _is_animated(opened)
-        compress = compression is not None and not (compression.matches(opened) or picture.size == (width, height))
+        went_through = compression is not None and compression.matches(opened)
+    compress = compression is not None and not (went_through or as_is or picture.size == (width, height))
     mode = "L" if channels == 1 else "RGB"
     whole = picture if compression is None or not compress else compression.apply(picture)
     if height is None or width is None:
         return Attempt(_to_tensor(whole.convert(mode)), "", animated, compress)
     image = _to_tensor(_fit(whole, height, width).convert(mode))
-    cut = []
-    for crop in crops:
-        part = _cut(picture, crop, height, width, compression)
-        cut.append(image if part is None else _to_tensor(part.convert(mode)))
-    return Attempt(image, "", animated, compress, tuple(cut))
+    parts = [_cut(picture, crop, height, width, None if as_is and not went_through else compression) for crop in crops]
+    cut = tuple(image if part is None else _to_tensor(part.convert(mode)) for part in parts)
+    return Attempt(image, "", animated, compress, cut, uncut=None in parts)
 
 
 def _cut(
     picture: Image.Image, crop: Crop, height: int, width: int, compression: Compression | None
 ) -> Image.Image | None:
-    """The crop through the compression and at the size, or None if it has not the pixels for it."""
+    """The crop through the compression and at the size, or None if it has too few pixels for that."""
     left, top, right, bottom = crop.box(picture.size, (width, height))
     if right - left < width or bottom - top < height:
         return None

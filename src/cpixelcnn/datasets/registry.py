@@ -82,7 +82,8 @@ def load_split(config: DataConfig, split: str, *, download: bool = False, progre
         progress: told of every image.
 
     Returns:
-        Images uint8 (N, C, H, W) of the size asked for, with labels; `origin` says how the split came about.
+        Images uint8 (N, C, H, W) of the size asked for, with labels; `origin` says how the split came about. In the
+        train split, each image is followed by the `crops` that the configuration asks for.
 
     Raises:
         ConfigError: an unknown data set or split, or no `data_dir` where one is needed.
@@ -95,7 +96,16 @@ def load_split(config: DataConfig, split: str, *, download: bool = False, progre
 
     directory = _data_dir(config, info, download)
     size, channels = config.image_size or info.size, config.channels or info.channels
-    return _loader(info.name)(SplitRequest(config, split, directory, channels, size, download, progress))
+    image_set = _loader(info.name)(SplitRequest(config, split, directory, channels, size, download, progress))
+    if split != "train" or not config.crops:
+        return image_set
+    from cpixelcnn.datasets.compression import COMPRESSIONS
+    from cpixelcnn.datasets.photographs import with_random_crops
+
+    compression = COMPRESSIONS.get(info.name)
+    return with_random_crops(
+        image_set, config.crops, seed=config.split_seed, compression=compression, progress=progress
+    )
 
 
 def expanded(directory: str) -> Path:

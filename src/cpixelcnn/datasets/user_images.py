@@ -39,6 +39,7 @@ class UserBatch:
         animated: those of `paths` that hold several pictures, of which the first was taken.
         compressed: those of `paths` that went through the compression that was asked for.
         crops: the K crops of each image that were asked for, uint8 (K, n, C, H, W).
+        uncut: those of `paths` that are too small for a crop, and stand in for it.
     """
 
     paths: tuple[Path, ...]
@@ -47,6 +48,7 @@ class UserBatch:
     animated: tuple[Path, ...]
     compressed: tuple[Path, ...] = ()
     crops: Tensor | None = None
+    uncut: tuple[Path, ...] = ()
 
     def labels(self, classes: Sequence[str]) -> Tensor:
         """Labels by the names of the images' folders, int64 (n,); see `folder_labels`."""
@@ -95,6 +97,7 @@ def iter_user_images(
     failures: list[tuple[Path, str]] = []
     animated: list[Path] = []
     compressed: list[Path] = []
+    uncut: list[Path] = []
 
     def batch() -> UserBatch:
         shape = (channels, height, width)
@@ -105,8 +108,9 @@ def iter_user_images(
             animated=tuple(animated),
             compressed=tuple(compressed),
             crops=stacked_crops(cut, crops, shape),
+            uncut=tuple(uncut),
         )
-        for items in (paths, images, cut, failures, animated, compressed):
+        for items in (paths, images, cut, failures, animated, compressed, uncut):
             items.clear()
         return taken
 
@@ -125,6 +129,7 @@ def iter_user_images(
                 cut.append(attempt.crops)
                 animated += [path] if attempt.animated else []
                 compressed += [path] if attempt.compressed else []
+                uncut += [path] if attempt.uncut else []
         if max(len(images), len(failures)) >= batch_size:
             yield batch()
     if images or failures:

@@ -173,7 +173,7 @@ def evidence_map(
                 log_ratio = _pixels(of_view, looked_at, for_it) - _pixels(of_view, looked_at, against_it)
                 upright = view.back(log_ratio)
                 if view.corner is not None and cut is not None:
-                    # An image without the pixels for crops stands in for them.
+                    # An image that is too small for crops stands in for them.
                     whole = (cut[view.corner] == batch).flatten(1).all(dim=1)[:, None, None]
                     upright = upright.where(whole, placed(upright, CORNERS[view.corner]))
                 seen.append(upright)

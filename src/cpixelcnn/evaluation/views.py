@@ -46,7 +46,7 @@ class View:
         """
         if self.corner is not None:
             if crops is None or len(crops) != len(CORNERS):
-                raise DataError("10 views are of photographs with their corners, which these lack; pass `views` 1 or 2")
+                raise DataError("10 views need `crops`, the four corners of each image; pass them, or `views` 1 or 2")
             images = crops[self.corner]
         return turned(images.flip(-1) if self.mirrored else images, self.quarter_turns)
 
@@ -71,7 +71,7 @@ def check_views(views: int, config: ModelConfig | None = None) -> None:
 
     Raises:
         ConfigError: not 1 (the image), 2 (and its mirror image), 8 (both in quarter turns) or 10 (both, and those of
-            four corners); or 8 where the model does not tell orientations apart.
+            four corners); 8 where the model does not tell orientations apart; or 10 where its images are not square.
     """
     if views not in VIEWS:
         raise ConfigError(
@@ -83,6 +83,8 @@ def check_views(views: int, config: ModelConfig | None = None) -> None:
             f"`views` {views} is for models that tell orientations apart (`nr_orientations` {NR_TURNS}), and this one "
             "knows upright images only; pass 1, 2 or 10"
         )
+    if config is not None and crops_for(views) and config.image_height != config.image_width:
+        raise ConfigError(f"`views` {views} is for models of square images, and this one is not; pass 1 or 2")
 
 
 def crops_for(views: int) -> tuple[Crop, ...]:
@@ -116,7 +118,8 @@ def view_log_probs(
         progress: called with the passes done and their total.
 
     Raises:
-        ConfigError: another number of views, or 8 of a model that does not tell orientations apart.
+        ConfigError: another number of views, 8 of a model that does not tell orientations apart, or 10 of one whose
+            images are not square.
         DataError: 10 views and no corners.
         CheckpointError, DataError: as `class_log_probs`.
     """
