@@ -45,7 +45,7 @@ TINY = [
 
 def recipe(card: str) -> list[list[str]]:
     """The commands that made a model, from its card."""
-    found = re.search(r"^<!-- train: \w+ -->\n```text\n(.*?)^```$", card, re.M | re.S)
+    found = re.search(r"^<!-- train: [\w-]+ -->\n```text\n(.*?)^```$", card, re.M | re.S)
     assert found, "the card does not say how the model was made"
     return [shlex.split(line) for line in found[1].splitlines()]
 
@@ -115,7 +115,7 @@ def few_photographs(folder: Path) -> None:
         (folder / split).mkdir(parents=True)
         lines = []
         for number in range(count):
-            Image.new("RGB", (8, 8), (20 * number, 80, 160)).save(folder / split / f"{number}.png")
+            Image.new("RGB", (16, 16), (20 * number, 80, 160)).save(folder / split / f"{number}.png")
             lines.append(f"{split}/{number}.png,{number % 4}\n")
         (folder / f"{split}.csv").write_text("".join(lines))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,24 @@ def test_ten_views_are_two_of_the_image_and_two_of_each_corner(
     assert torch.equal(seen, torch.cat(expected))
     found = classify(model, images, crops=crops, views=10)
     torch.testing.assert_close(found.log_likelihoods, seen.mean(dim=0))
+
+
+def test_an_image_that_stands_in_for_its_corners_is_scored_once(
+    model: PixelCNN, images: Tensor, make_images: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = images.repeat(4, 1, 1, 1, 1)
+    crops[1:3, 3] = make_images(model, 1, seed=9)  # two corners of one image alone
+    expected = torch.cat([view_log_probs(model, each, views=2) for each in (images, *crops)])
+    scored: list[int] = []
+
+    def counted(model: PixelCNN, images: Tensor, **options: Any) -> Tensor:
+        scored.append(len(images))
+        return class_log_probs(model, images, **options)
+
+    monkeypatch.setattr("cpixelcnn.evaluation.views.class_log_probs", counted)
+    seen = view_log_probs(model, images, crops=crops, views=10)
+    torch.testing.assert_close(seen, expected)
+    assert scored == [5, 5, 0, 0, 1, 1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("number", [None, 0, 3])

@@ -124,15 +124,20 @@ def view_log_probs(
         CheckpointError, DataError: as `class_log_probs`.
     """
     check_views(views, model.config)
-    seen = []
+    seen: list[Tensor] = []
     for number, view in enumerate(VIEWS[views]):
 
         def report(done: int, total: int, before: int = number) -> None:
             progress(before * total + done, views * total)
 
-        of_view = in_orientation(model, view.quarter_turns)
-        looked_at = view.of(images, crops)
-        seen.append(class_log_probs(of_view, looked_at, batch_size=batch_size, processes=processes, progress=report))
+        of_view, looked_at = in_orientation(model, view.quarter_turns), view.of(images, crops)
+        known = None
+        if view.corner is not None:
+            # An image that is too small for crops stands in for them, and has been seen.
+            known = (looked_at == VIEWS[2][view.mirrored].of(images)).flatten(1).all(dim=1)
+            looked_at = looked_at[~known]
+        found = class_log_probs(of_view, looked_at, batch_size=batch_size, processes=processes, progress=report)
+        seen.append(found if known is None else seen[view.mirrored].clone().index_put((~known,), found))
     return torch.stack(seen)
 
 
