@@ -12,6 +12,7 @@ DATA_FILES = (
     "py.typed",
     "pretrained/calibration.json",
     "pretrained/medium.safetensors",
+    "pretrained/small-crops.safetensors",
     "pretrained/models.json",
     "pretrained/small.safetensors",
     "pretrained/tiny.safetensors",

@@ -40,7 +40,7 @@ CLASSES = ["hamburger", "panda", "koala", "pizza"]
 
 def test_the_document(cli: Cli, home: Path, run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
-    assert f"shipped model 'small' (for photographs; for your newest run pass --model {run.name})" in (
+    assert f"shipped model 'small-crops' (for photographs; for your newest run pass --model {run.name})" in (
         cli("classify", pictures).err
     )
     outcome = cli("classify", pictures, "--json", "--model", run.name)

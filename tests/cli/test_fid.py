@@ -197,7 +197,7 @@ def test_what_sample_draws_by_default_is_compared_without_data(
     monkeypatch.setattr("cpixelcnn.fid.features._inception", never)
     drawn = cli("sample", "-k", 1)
     assert drawn.code == 0, drawn.err
-    assert "shipped model 'small' (no finished run under runs/)" in drawn.err
+    assert "shipped model 'small-crops' (no finished run under runs/)" in drawn.err
     outcome = cli("fid", "--samples", "out", "--json")
     assert outcome.code == 0, outcome.err
     assert (outcome.document["features"], outcome.document["n_reference"]) == ("efficientnet-lite0", 519)

@@ -107,10 +107,10 @@ def test_broken_runs_are_listed_as_such(make_run: MakeRun) -> None:
 
 
 def test_images_of_the_user_are_for_the_model_of_photographs(make_run: MakeRun) -> None:
-    assert find_model(images=["photos"]).description == "shipped model 'small' (for photographs)"
+    assert find_model(images=["photos"]).description == "shipped model 'small-crops' (for photographs)"
     make_run("drawn")
     found = find_model(images=["photos"])
-    assert found.path == shipped_models()["small"]
+    assert found.path == shipped_models()["small-crops"]
     assert "--model drawn" in found.description, "the newest run is told, not taken"
     assert "newest finished run" in find_model().description
 
@@ -124,11 +124,11 @@ def test_images_of_a_folder_that_a_run_was_trained_on(make_run: MakeRun, tmp_pat
         found = find_model(images=images)
         assert found.description.startswith("newest run on images of that folder, runs/on-folder")
     for others in (["mine", "photos"], ["-"], [], ["mine-too"]):
-        assert find_model(images=others).path == shipped_models()["small"]
+        assert find_model(images=others).path == shipped_models()["small-crops"]
 
 
 def test_a_data_set_is_for_a_run_that_was_trained_on_it(make_run: MakeRun) -> None:
-    assert find_model(dataset="cpen455").path == shipped_models()["small"]
+    assert find_model(dataset="cpen455").path == shipped_models()["small-crops"]
     assert find_model(dataset="embedded").path == find_model().path == shipped_models()["tiny"]
     make_run("photos", dataset="cpen455", data_dir="nowhere")
     make_run("drawn")
@@ -138,4 +138,4 @@ def test_a_data_set_is_for_a_run_that_was_trained_on_it(make_run: MakeRun) -> No
     assert "runs/drawn" in find_model(dataset="embedded").description
     assert find_model(dataset="mnist").description == "shipped model 'tiny' (no finished run on mnist under runs/)"
     Path("runs/photos/config.json").write_text("[")
-    assert find_model(dataset="cpen455").path == shipped_models()["small"]
+    assert find_model(dataset="cpen455").path == shipped_models()["small-crops"]

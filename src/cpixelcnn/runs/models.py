@@ -31,7 +31,7 @@ from cpixelcnn.runs.pointers import BEST, LAST, followed, pointed
 
 # Of the shipped models, the one whose data set can be drawn anywhere, and the one that has seen photographs, by the
 # data sets that each is for.
-DEFAULT_MODEL, PHOTOGRAPHS_MODEL = "tiny", "small"
+DEFAULT_MODEL, PHOTOGRAPHS_MODEL = "tiny", "small-crops"
 _SHIPPED_FOR = {"embedded": DEFAULT_MODEL, "cpen455": PHOTOGRAPHS_MODEL, "folder": PHOTOGRAPHS_MODEL}
 
 _log = logging.getLogger(__name__)
