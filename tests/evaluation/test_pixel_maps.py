@@ -75,6 +75,8 @@ def test_evidence_sums_to_the_difference_of_log_likelihoods(
     if views == 8:
         model = make_model(image_channels=model.config.image_channels, nr_orientations=4).double()
         images = images[:, :, :, :4].contiguous()
+    if views == 10:
+        model, images = make_model(image_channels=model.config.image_channels), images[:, :, :, :4].contiguous()
     second = (LABELS + 1) % 3
     crops = torch.stack([images.roll(n, dims=0) for n in range(4)]) if views == 10 else None
     found = evidence_map(model, images, LABELS, second, crops=crops, views=views, batch_size=3)
@@ -85,8 +87,12 @@ def test_evidence_sums_to_the_difference_of_log_likelihoods(
     assert float(found.abs().min()) < float(found.abs().max())
 
 
-def test_evidence_of_corners_lies_where_they_do(model: PixelCNN, images: Tensor) -> None:
+def test_evidence_of_corners_lies_where_they_do(
+    make_model: Callable[..., PixelCNN], make_images: Callable[..., Tensor]
+) -> None:
     """The first image stands in for its own corners, as one that is too small does."""
+    model = make_model()
+    images = make_images(model, 7)
     crops = torch.stack([torch.cat([images[:1], images[1:].roll(1 + n, dims=0)]) for n in range(4)])
     found = evidence_map(model, images, [0] * 7, [1] * 7, crops=crops, views=10)
     of_image, *of_corners = (evidence_map(model, each, [0] * 7, [1] * 7, views=2) for each in (images, *crops))
