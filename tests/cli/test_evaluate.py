@@ -82,7 +82,6 @@ def test_corners_of_files_that_were_compressed_are_so_again(cli: Cli, run: Path,
 
 def test_classify_looks_at_ten_views_where_the_calibration_did(cli: Cli, run: Path, photographs: Path) -> None:
     for path in photographs.rglob("*.png"):
-        path.parent.mkdir(parents=True, exist_ok=True)
         for copy in range(3):
             Image.open(path).resize((20 + copy, 20)).save(path.with_stem(f"{path.stem}-{copy}"))
     weights = shutil.copy(run / "best" / "ema.safetensors", "model.safetensors")

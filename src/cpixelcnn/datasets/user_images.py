@@ -19,7 +19,15 @@ from torch import Tensor
 
 from cpixelcnn.datasets.compression import Compression, compression_note
 from cpixelcnn.datasets.crops import Crop
-from cpixelcnn.datasets.decoding import REMEDY, animation_note, attempt_image, read_images, stacked, stacked_crops
+from cpixelcnn.datasets.decoding import (
+    REMEDY,
+    Attempt,
+    animation_note,
+    attempt_image,
+    read_images,
+    stacked,
+    stacked_crops,
+)
 from cpixelcnn.datasets.image_files import iter_images, natural_key
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
 from cpixelcnn.errors import BadImagesError, DataError
@@ -91,48 +99,37 @@ def iter_user_images(
     Yields:
         Batches with images or failures; together they tell of every file once. None if there is nothing to tell of.
     """
-    paths: list[Path] = []
-    images: list[Tensor] = []
-    cut: list[tuple[Tensor, ...]] = []
+    read: list[tuple[Path, Tensor, Attempt]] = []
     failures: list[tuple[Path, str]] = []
-    animated: list[Path] = []
-    compressed: list[Path] = []
-    uncut: list[Path] = []
 
     def batch() -> UserBatch:
         shape = (channels, height, width)
         taken = UserBatch(
-            paths=tuple(paths),
-            images=stacked(images, shape),
+            paths=tuple(path for path, _, _ in read),
+            images=stacked([image for _, image, _ in read], shape),
             failures=tuple(failures),
-            animated=tuple(animated),
-            compressed=tuple(compressed),
-            crops=stacked_crops(cut, crops, shape),
-            uncut=tuple(uncut),
+            animated=tuple(path for path, _, attempt in read if attempt.animated),
+            compressed=tuple(path for path, _, attempt in read if attempt.compressed),
+            crops=stacked_crops([attempt.crops for _, _, attempt in read], crops, shape),
+            uncut=tuple(path for path, _, attempt in read if attempt.uncut),
         )
-        for items in (paths, images, cut, failures, animated, compressed, uncut):
-            items.clear()
+        read.clear()
+        failures.clear()
         return taken
 
     for path, problem in _expand(names, standard_input):
-        if problem:
-            failures.append((path, problem))
-        else:
+        attempt = Attempt(None, problem)
+        if not problem:
             attempt = attempt_image(
                 path, channels=channels, height=height, width=width, compression=compression, crops=crops
             )
-            if attempt.image is None:
-                failures.append((path, attempt.reason))
-            else:
-                paths.append(path)
-                images.append(attempt.image)
-                cut.append(attempt.crops)
-                animated += [path] if attempt.animated else []
-                compressed += [path] if attempt.compressed else []
-                uncut += [path] if attempt.uncut else []
-        if max(len(images), len(failures)) >= batch_size:
+        if attempt.image is None:
+            failures.append((path, attempt.reason))
+        else:
+            read.append((path, attempt.image, attempt))
+        if max(len(read), len(failures)) >= batch_size:
             yield batch()
-    if images or failures:
+    if read or failures:
         yield batch()
 
 
