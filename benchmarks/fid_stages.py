@@ -32,7 +32,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance, get_activations
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
-from cpixelcnn.datasets.decoding import read_images
+from cpixelcnn.datasets.reading import read_images
 from cpixelcnn.fid.features import choose_features, extract_features
 from cpixelcnn.fid.frechet import GaussianStatistics, frechet_distance
 from cpixelcnn.fid.weight_files import INCEPTION_FILE

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 import cpixelcnn
-from cpixelcnn.datasets.decoding import read_image
 from cpixelcnn.datasets.drawings import draw
+from cpixelcnn.datasets.reading import read_image
 
 BARS = " .:-=+*#%@"  # from no probability to the most probable bin of the row
 BINS = 64  # four of the 256 values to a character

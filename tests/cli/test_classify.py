@@ -24,8 +24,8 @@ from cpixelcnn.cli.classify_output import csv_file
 from cpixelcnn.cli.setup import ended_in_order
 from cpixelcnn.config import DataConfig
 from cpixelcnn.datasets.crops import CORNERS
-from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.reading import read_images
 from cpixelcnn.distributed import ALONE
 from cpixelcnn.errors import ConfigError, Interrupted
 from cpixelcnn.evaluation.bits_per_dim import bits_per_dim

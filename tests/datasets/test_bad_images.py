@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from cpixelcnn.datasets.decoding import read_images
+from cpixelcnn.datasets.reading import read_images
 from cpixelcnn.errors import BadImagesError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from cpixelcnn.datasets.compression import Compression
-from cpixelcnn.datasets.decoding import read_image
+from cpixelcnn.datasets.reading import read_image
 from cpixelcnn.datasets.user_images import UserBatch, iter_user_images, read_user_images
 
 COMPRESSION = Compression(size=64, quality=75)

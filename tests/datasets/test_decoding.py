@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cpixelcnn.datasets.decoding import fit_images, read_image, read_images
+from cpixelcnn.datasets.decoding import fit_images
+from cpixelcnn.datasets.reading import read_image, read_images
 from cpixelcnn.errors import DataError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -13,9 +13,9 @@ from PIL import Image
 from cpixelcnn.config import DataConfig
 from cpixelcnn.datasets.compression import COMPRESSIONS, Compression
 from cpixelcnn.datasets.crops import CORNERS, Crop, random_crops
-from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_set import ImageSet
 from cpixelcnn.datasets.photographs import with_crops, with_random_crops
+from cpixelcnn.datasets.reading import read_images
 from cpixelcnn.datasets.registry import load_split
 from cpixelcnn.errors import BadImagesError, DataError
 

@@ -29,7 +29,6 @@ import stat
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,41 +39,16 @@ from torch import Tensor
 
 from cpixelcnn.datasets.compression import Compression
 from cpixelcnn.datasets.crops import Crop
-from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 
 MOST_BYTES = 1 << 30
 MOST_PIXELS = 100_000_000
 TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} megapixels"
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # no format whose reader starts another program
-REMEDY = "repair or remove them, or pass `skip_bad` to leave them out"
 
 
 class _Refused(Exception):  # noqa: N818 (caught where it is raised)
     """A sound file that the policy does not accept; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class ReadImages:
-    """What became of a list of files.
-
-    Attributes:
-        images: uint8 (N, C, H, W).
-        kept: which of the paths became images, as N ascending indices.
-        failures: ``(path, reason)`` of the others, in the order of the paths.
-        animated: those of the kept files that hold several pictures, of which the first was taken.
-        nr_compressed: how many of the kept files went through the compression that was asked for.
-        crops: the K crops of each image that were asked for, uint8 (K, N, C, H, W).
-        uncut: those of the kept files that are too small for a crop, and stand in for it.
-    """
-
-    images: Tensor
-    kept: list[int]
-    failures: list[tuple[Path, str]]
-    animated: list[Path]
-    nr_compressed: int
-    crops: Tensor
-    uncut: list[Path]
 
 
 class Attempt(NamedTuple):
@@ -97,105 +71,6 @@ class Attempt(NamedTuple):
     uncut: bool = False
 
 
-def read_image(path: Path, *, channels: int, height: int | None, width: int | None) -> Tensor:
-    """Read one image file by the policy of this module.
-
-    Args:
-        path: the file.
-        channels: 3 (RGB) or 1 (grey).
-        height: rows of the result, or None together with `width` to keep the stored size.
-        width: columns of the result.
-
-    Returns:
-        uint8 (C, H, W).
-
-    Raises:
-        BadImagesError: the file cannot be used, and why.
-    """
-    return read_images([path], channels=channels, height=height, width=width).images[0]
-
-
-def read_images(
-    paths: Sequence[Path],
-    *,
-    channels: int,
-    height: int | None,
-    width: int | None,
-    skip_bad: bool = False,
-    compression: Compression | None = None,
-    as_is: bool = False,
-    crops: Sequence[Crop] = (),
-    progress: Progress = silent,
-) -> ReadImages:
-    """Read many image files by the policy of this module.
-
-    Args:
-        paths: the N files.
-        channels: 3 (RGB) or 1 (grey).
-        height: rows of the result, or None together with `width` to keep the stored size, the same in all files.
-        width: columns of the result.
-        skip_bad: return files that cannot be used among `failures` rather than raise.
-        compression: what images go through before they are scaled, as in `attempt_image`.
-        as_is: whether files that did not go through it are left alone all the same.
-        crops: those that are wanted of each image as well.
-        progress: called after every file.
-
-    Raises:
-        BadImagesError: there are files that cannot be used; it lists all of them.
-        DataError: the stored size is to be kept, and the files differ in it.
-    """
-    images: list[Tensor] = []
-    cut: list[tuple[Tensor, ...]] = []
-    kept: list[int] = []
-    failures: list[tuple[Path, str]] = []
-    animated: list[Path] = []
-    uncut: list[Path] = []
-    nr_compressed = 0
-    for index, path in enumerate(paths):
-        attempt = attempt_image(
-            path, channels=channels, height=height, width=width, compression=compression, as_is=as_is, crops=crops
-        )
-        if attempt.image is None:
-            failures.append((path, attempt.reason))
-        else:
-            images.append(attempt.image)
-            cut.append(attempt.crops)
-            kept.append(index)
-            animated += [path] if attempt.animated else []
-            uncut += [path] if attempt.uncut else []
-            nr_compressed += attempt.compressed
-        progress(index + 1, len(paths))
-    if failures and not skip_bad:
-        raise BadImagesError(failures, REMEDY)
-    for index, image in zip(kept, images, strict=True):
-        if image.shape != images[0].shape:
-            raise DataError(
-                f"{paths[index]} has {_size(image)} pixels and {paths[kept[0]]} has {_size(images[0])}; "
-                f"name one size with `image_size`"
-            )
-    shape = (channels, height or 0, width or 0)
-    return ReadImages(
-        images=stacked(images, shape),
-        kept=kept,
-        failures=failures,
-        animated=animated,
-        nr_compressed=nr_compressed,
-        crops=stacked_crops(cut, crops, shape),
-        uncut=uncut,
-    )
-
-
-def stacked(images: Sequence[Tensor], shape: tuple[int, int, int]) -> Tensor:
-    """Images as one tensor uint8 (N, C, H, W), of this shape (C, H, W) where there are none."""
-    return torch.stack(list(images)) if images else torch.empty(0, *shape, dtype=torch.uint8)
-
-
-def stacked_crops(cut: Sequence[tuple[Tensor, ...]], crops: Sequence[Crop], shape: tuple[int, int, int]) -> Tensor:
-    """The crops of N images as one tensor uint8 (K, N, C, H, W)."""
-    of_crops = [stacked([of_image[k] for of_image in cut], shape) for k in range(len(crops))]
-    return torch.stack(of_crops) if of_crops else torch.empty(0, len(cut), *shape, dtype=torch.uint8)
-
-
 def attempt_image(
     path: Path,
     *,
@@ -206,11 +81,16 @@ def attempt_image(
     as_is: bool = False,
     crops: Sequence[Crop] = (),
 ) -> Attempt:
-    """Read one image file as `read_image` does; the reason is returned, not raised, where that fails.
+    """Read one image file by the policy of this module; where that fails, the reason is returned and not raised.
 
-    With a `compression`, the image goes through it before it is scaled, unless its file did so or it has the wanted
-    size; its crops go through it, too, also those of a file that did so. With `as_is`, only these last do. Crops need a
-    `height` and a `width`.
+    Args:
+        path: the file.
+        channels: 3 (RGB) or 1 (grey).
+        height: rows of the image, or None together with `width` to keep the stored size.
+        width: columns of the image.
+        compression: what the image goes through before it is scaled, unless its file did so or it has the wanted size.
+        as_is: whether it is left alone all the same; crops of a file that did so go through the compression again.
+        crops: those that are wanted as well; they need a `height` and a `width`, and go through the compression.
     """
     try:
         _check_file(path)
@@ -230,19 +110,6 @@ def attempt_image(
         Exception
     ) as error:  # damaged files make decoders raise almost anything: struct.error, IndexError, zlib.error
         return Attempt(None, f"damaged or not supported ({' '.join(str(error).split()) or type(error).__name__})")
-
-
-def animation_note(paths: Sequence[Path]) -> str:
-    """The sentence that says of which files the first picture alone was used; empty if there are none.
-
-    >>> animation_note([Path("a.gif"), Path("b.gif")])
-    '2 files hold several pictures, such as a.gif; the first picture of each is used'
-    """
-    if not paths:
-        return ""
-    if len(paths) == 1:
-        return f"{paths[0]} holds several pictures; the first is used"
-    return f"{len(paths)} files hold several pictures, such as {paths[0]}; the first picture of each is used"
 
 
 def fit_images(
@@ -363,7 +230,3 @@ def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
 def _to_tensor(image: Image.Image) -> Tensor:
     pixels = torch.from_numpy(np.array(image))  # (H, W) or (H, W, 3)
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
-
-
-def _size(image: Tensor) -> str:
-    return f"{image.shape[2]}x{image.shape[1]}"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import DataConfig
-from cpixelcnn.datasets.decoding import animation_note, read_images
 from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.reading import animation_note, read_images
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 

@@ -11,8 +11,8 @@ import torch
 
 from cpixelcnn.datasets.compression import Compression
 from cpixelcnn.datasets.crops import CORNERS, Crop, random_crops
-from cpixelcnn.datasets.decoding import ReadImages, read_images
 from cpixelcnn.datasets.image_set import ImageSet
+from cpixelcnn.datasets.reading import ReadImages, read_images
 from cpixelcnn.errors import BadImagesError, DataError, plural
 from cpixelcnn.progress import Progress, silent
 

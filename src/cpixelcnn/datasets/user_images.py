@@ -19,17 +19,10 @@ from torch import Tensor
 
 from cpixelcnn.datasets.compression import Compression, compression_note
 from cpixelcnn.datasets.crops import Crop
-from cpixelcnn.datasets.decoding import (
-    REMEDY,
-    Attempt,
-    animation_note,
-    attempt_image,
-    read_images,
-    stacked,
-    stacked_crops,
-)
+from cpixelcnn.datasets.decoding import Attempt, attempt_image
 from cpixelcnn.datasets.image_files import iter_images, natural_key
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
+from cpixelcnn.datasets.reading import REMEDY, animation_note, read_images, stacked, stacked_crops
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.progress import Progress, silent
 

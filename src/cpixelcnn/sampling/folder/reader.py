@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from cpixelcnn.config import DataConfig
-from cpixelcnn.datasets.decoding import read_images
 from cpixelcnn.datasets.image_files import find_images
 from cpixelcnn.datasets.image_set import UNLABELLED, ImageSet
+from cpixelcnn.datasets.reading import read_images
 from cpixelcnn.errors import BadImagesError, DataError
 from cpixelcnn.sampling.folder.archive import ARRAYS, SUFFIX, read_arrays
 from cpixelcnn.sampling.folder.manifest import Manifest, read_manifest
