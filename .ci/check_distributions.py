@@ -12,6 +12,7 @@ DATA_FILES = (
     "py.typed",
     "pretrained/calibration.json",
     "pretrained/medium.safetensors",
+    "pretrained/medium-crops.safetensors",
     "pretrained/small-crops.safetensors",
     "pretrained/models.json",
     "pretrained/small.safetensors",

@@ -45,6 +45,7 @@ VARIANTS = {
     "lr-4e-3": "--lr 4e-3",
     "lr-1e-3": "--lr 1e-3",
     "no-clipping": "--clip-grad-norm 0",
+    "clipping-50": "--clip-grad-norm 50",
     "no-average": "--ema-decay 0",
 }
 

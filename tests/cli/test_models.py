@@ -32,7 +32,7 @@ def test_runs_and_broken_runs(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPa
     assert row.rstrip().endswith(" embedded") and " %" in row
     assert "warning: broken cannot be used: runs/broken holds no usable checkpoint" in outcome.err
     entries = {entry["name"]: entry for entry in cli("models", "--json").document["models"]}
-    assert set(entries) == {"medium", "small", "small-crops", "tiny", "embedded-tiny-1", "broken"}
+    assert set(entries) == {"medium", "medium-crops", "small", "small-crops", "tiny", "embedded-tiny-1", "broken"}
     assert (entries["embedded-tiny-1"]["split"], entries["embedded-tiny-1"]["n_images"]) == ("test", 60)
     assert entries["broken"]["problem"]
 
